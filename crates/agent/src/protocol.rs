@@ -1,0 +1,201 @@
+//! What a supervisor says to an agent and hears from it: one JSON object a line, on the agent's standard input and output.
+//!
+//! ```text
+//! supervisor ── Command ──▶ agent        run a job (one at a time) · signal it · end it
+//! supervisor ◀── Report ─── agent        ready · started · ended · taken · refused
+//! ```
+//!
+//! The channel is a convenience, the files are the truth: everything that a report says stands in the job's attempt
+//! folder too (`agent`, `exit.json`), so that a supervisor which was killed loses nothing. When the channel closes, the
+//! agent finishes the job in hand, writes its record and ends; it never starts a job that it had not yet claimed.
+//! Pitfall: a line holds the environment of the job, secrets included; it must never be logged.
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::ExitRecord;
+
+/// The file inside an attempt's folder that names the agent which claimed it: a symbolic link (made atomically, it
+/// can't be half written) whose target is [`Identity::to_text`].
+pub const CLAIM: &str = "agent";
+/// The file inside an attempt's folder, written by rename, that says how the attempt ended.
+pub const EXIT_RECORD: &str = "exit.json";
+/// The file inside an attempt's folder whose modification time says when the agent was last seen alive.
+pub const HEARTBEAT: &str = "heartbeat";
+/// Each process of a job finds its submission key under this name; what outlives its agent is found by it.
+pub const KEY_VARIABLE: &str = "MIZZEN_SUBMISSION_KEY";
+
+/// From the supervisor to the agent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Command {
+    /// Claim the job and start it. Sent only to an agent that has nothing in hand.
+    Run(Box<Job>),
+    /// Pass a signal to every process group of the job with this key; unknown keys are ignored.
+    Signal {
+        /// The submission key.
+        key: String,
+        /// The signal's number.
+        signal: i32,
+    },
+    /// End the job: `signal` now, SIGKILL after its grace period (`immediately`: SIGKILL now).
+    Cancel {
+        /// The submission key.
+        key: String,
+        /// The first signal's number (SIGTERM, or SIGINT after a Ctrl-C).
+        signal: i32,
+        /// Skip the grace period.
+        immediately: bool,
+    },
+}
+
+/// From the agent to the supervisor.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Report {
+    /// The agent is up and has nothing in hand.
+    Ready(Identity),
+    /// The job was claimed and all of its ranks were started.
+    Started {
+        /// The submission key.
+        key: String,
+        /// When, in microseconds since the epoch.
+        time: i64,
+        /// The devices that the job was given (`CUDA_VISIBLE_DEVICES`), empty when it asked for none.
+        devices: Vec<String>,
+    },
+    /// The job ended, nothing of it is left, and its records are written (one a member, in the job's order).
+    Ended {
+        /// The submission key.
+        key: String,
+        /// One record for each member.
+        records: Vec<ExitRecord>,
+    },
+    /// Somebody else has claimed this attempt; nothing was started.
+    Taken {
+        /// The submission key.
+        key: String,
+        /// The claim's text ([`Identity::to_text`]).
+        by: String,
+    },
+    /// The job can't be started now or ever; nothing was started and nothing is claimed.
+    Refused {
+        /// The submission key.
+        key: String,
+        /// Why.
+        reason: Refusal,
+    },
+}
+
+/// Why an agent refused a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Refusal {
+    /// Too few devices are free on this machine now: ask again later.
+    DevicesBusy {
+        /// How many are free.
+        free: u32,
+    },
+    /// The attempt's folder could not be made or written (a full disk, a vanished home): ask again later, or give up.
+    Storage(String),
+    /// The agent has a job in hand already (a mistake of the supervisor's).
+    Busy,
+}
+
+/// One job for an agent: one member for a plain job, several for a job group.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    /// The submission key; also in each process's environment as [`KEY_VARIABLE`].
+    pub key: String,
+    /// The members, started in this order.
+    pub members: Vec<Member>,
+    /// Seconds of wall time after which the job is ended with the cause `timeout`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<f64>,
+    /// Seconds between the first signal and SIGKILL when the job is ended.
+    pub grace: f64,
+    /// Devices to give to the job, none shared with another job on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub devices: Option<Devices>,
+    /// Seconds between two touches of the heartbeat file.
+    pub heartbeat: f64,
+}
+
+/// Accelerators for a job. Each device has a lock file; the agent holds the locks while the job runs, so that they are
+/// free at once when the agent dies.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Devices {
+    /// How many the job needs.
+    pub count: u32,
+    /// The devices there are, as written to `CUDA_VISIBLE_DEVICES`.
+    pub pool: Vec<String>,
+    /// The folder with one lock file a device.
+    pub locks: String,
+    /// The devices may be used by several jobs at once: no lock is taken and the whole pool is given.
+    #[serde(default)]
+    pub shared: bool,
+}
+
+/// One member of a job: a command with its ranks, its folder and its record.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// The job's name, for messages.
+    pub name: String,
+    /// The attempt's folder (absolute); made if it isn't there. Holds `agent`, `rank-<r>.log`, `exit.json`, `heartbeat`.
+    pub attempt_dir: String,
+    /// The working directory of every rank (absolute).
+    pub workdir: String,
+    /// The whole environment of every rank, in order; [`Rank::env`] is added to it.
+    pub env: Vec<(String, String)>,
+    /// When this member ends well, the group ends well and the others are ended.
+    #[serde(default)]
+    pub leader: bool,
+    /// The processes.
+    pub ranks: Vec<Rank>,
+}
+
+/// One process of a job.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rank {
+    /// The program and its arguments; the program is looked up in the member's `PATH` unless it holds a slash.
+    pub argv: Vec<String>,
+    /// Added to the member's environment for this rank alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<(String, String)>,
+}
+
+/// Which agent claimed an attempt: enough to tell, later and from another process, whether it still lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// The machine's name.
+    pub host: String,
+    /// The kernel's boot id: a pid of another boot is nobody's.
+    pub boot: String,
+    /// The agent's process id.
+    pub pid: i32,
+    /// The agent's start time in clock ticks since boot (field 22 of proc(5)'s stat): a reused pid differs here.
+    pub start: u64,
+}
+
+impl Identity {
+    /// `boot:pid:start:host`, the text of a claim. The host comes last because it alone is free text.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        format!("{}:{}:{}:{}", self.boot, self.pid, self.start, self.host)
+    }
+
+    /// Reads what [`Identity::to_text`] wrote; `None` for anything else.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Identity> {
+        let mut parts = text.splitn(4, ':');
+        let boot = parts.next()?.to_owned();
+        let pid = parts.next()?.parse().ok()?;
+        let start = parts.next()?.parse().ok()?;
+        let host = parts.next()?.to_owned();
+        Some(Identity { host, boot, pid, start })
+    }
+}
