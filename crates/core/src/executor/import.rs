@@ -65,7 +65,10 @@ pub fn import_executor(
         .map_err(failed)?;
     let environment = |name: &str| context.variable(name).map(str::to_owned);
     // Without overrides first: an unknown name is then not mistaken for a new one that an override makes.
-    let known = config::load_executors(std::slice::from_ref(&layer), &[], &environment, &vocabulary()).map_err(failed)?;
+    let load = |overrides: &[config::Override]| {
+        config::load(std::slice::from_ref(&layer), overrides, &environment, &vocabulary()).map_err(failed)
+    };
+    let known = load(&[])?.spec.executors;
     if !known.contains_key(name) {
         return Err(ImportError::Unknown {
             name: name.to_owned(),
@@ -73,7 +76,7 @@ pub fn import_executor(
             known: known.keys().cloned().collect::<Vec<_>>().join(", "),
         });
     }
-    let executors = config::load_executors(&[layer], &overrides, &environment, &vocabulary()).map_err(failed)?;
+    let executors = load(&overrides)?.spec.executors;
     let spec = &executors[name];
     let config = ExecutorConfig { kind: spec.kind.clone(), settings: spec.settings.clone() };
     Ok(build(name, &config)?)

@@ -6,7 +6,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{Dependency, ExecutorConfig, JobFile, Plan, PlannedGroup, PlannedJob, PlannedTask, Retries};
 use crate::config::interpolate::{self, ExpandError, Resolver};
-use crate::config::{self, Command, ExecutorReference, ExperimentSpec, TaskSpec, Timespan};
+use crate::config::duration::Timespan;
+use crate::config::spec::{self, Command, TaskSpec};
+use crate::config::{self, ExperimentSpec};
 use crate::model::{Env, Role};
 
 /// Seconds between the signal that asks a job to end and SIGKILL, unless the document says otherwise. Slurm's
@@ -224,7 +226,7 @@ impl TaskExpansion<'_> {
             Some(retries) => budgets(&retries),
             None => {
                 let count = setting("retries").and_then(serde_json::Value::as_u64).unwrap_or(0);
-                budgets(&config::Retries { failure: Some(count as u32), ..config::Retries::default() })
+                budgets(&spec::Retries { failure: Some(count as u32), ..spec::Retries::default() })
             }
         };
         Ok(PlannedJob {
@@ -294,7 +296,7 @@ fn absolute(base: &Utf8Path, path: &str) -> Utf8PathBuf {
 
 /// What the document leaves open: preemptions and failures of machines are paid from budgets as large as the program's,
 /// timeouts are not retried, since the next attempt would most likely run out of time as well.
-fn budgets(retries: &config::Retries) -> Retries {
+fn budgets(retries: &spec::Retries) -> Retries {
     let failure = retries.failure.unwrap_or(0);
     let seconds = |span: Option<Timespan>, default: f64| span.map_or(default, |span| span.duration().as_secs_f64());
     Retries {

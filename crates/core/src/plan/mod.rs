@@ -22,7 +22,7 @@ mod fingerprint;
 
 pub use expand::{PlanError, PlanInputs, plan};
 
-pub use crate::config::{OnFailure, When};
+pub use crate::config::spec::{OnFailure, When};
 
 /// Everything decided before submission.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

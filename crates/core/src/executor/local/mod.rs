@@ -57,7 +57,7 @@ pub struct LocalSettings {
     pub share_gpus: bool,
     /// How long one attempt may run, such as "2h".
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<crate::config::Timespan>,
+    pub timeout: Option<crate::config::duration::Timespan>,
     /// The working directory of jobs that name none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workdir: Option<String>,
