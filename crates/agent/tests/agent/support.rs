@@ -156,7 +156,9 @@ impl Fifo {
     }
 
     pub(crate) fn write(&self, text: &str) {
-        (&self.file).write_all(text.as_bytes()).expect("a FIFO with room");
+        (&self.file)
+            .write_all(text.as_bytes())
+            .expect("a FIFO with room");
     }
 }
 
