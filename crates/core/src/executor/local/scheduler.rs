@@ -291,10 +291,11 @@ async fn wait_for_end_of(pid: i32) {
             use std::os::fd::FromRawFd;
             // SAFETY: the descriptor was made just now and belongs to nobody else.
             let owned = unsafe { OwnedFd::from_raw_fd(descriptor as i32) };
-            if let Ok(watched) = tokio::io::unix::AsyncFd::register_with_interest(
-                owned,
-                tokio::io::Interest::READABLE,
-            ) {
+            let interest = tokio::io::Interest::READABLE;
+            // SAFETY: the descriptor is owned by what watches it and closed with it, not before.
+            let watched =
+                unsafe { tokio::io::unix::AsyncFd::register_with_interest(owned, interest) };
+            if let Ok(watched) = watched {
                 let _ = watched.readable().await;
                 return;
             }
