@@ -259,11 +259,11 @@ impl JobInHand {
         } else {
             self.grace
         };
-        match self
+        let kill_at = self.kill_at;
+        let sweep = self
             .sweep
-            .get_or_insert_with(|| Sweep::new(now, grace))
-            .look(now, abandoned)
-        {
+            .get_or_insert_with(|| Sweep::new(now, grace, kill_at));
+        match sweep.look(now, abandoned, &self.groups) {
             Look::NotYet => Reaped::NotYet,
             Look::Done => Reaped::Done,
             Look::GivenUp(left) => {

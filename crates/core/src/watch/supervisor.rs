@@ -136,6 +136,8 @@ struct Supervisor<'a> {
     news: Arc<Notify>,
     stalled: bool,
     cancelled_all: bool,
+    /// What ran was ended after a failure.
+    drained: bool,
 }
 
 impl<'a> Supervisor<'a> {
@@ -183,6 +185,7 @@ impl<'a> Supervisor<'a> {
             news: Arc::new(Notify::new()),
             stalled: false,
             cancelled_all: false,
+            drained: false,
         })
     }
 
@@ -201,6 +204,7 @@ impl<'a> Supervisor<'a> {
         self.writer.look();
         loop {
             self.settle();
+            self.cancel_after_failure().await;
             self.start_ready().await?;
             self.settle();
             self.writer.events(std::mem::take(&mut self.pending));
@@ -698,16 +702,18 @@ impl<'a> Supervisor<'a> {
                 }
             }
         }
-        if let Some(job) = self
-            .engine
-            .draining()
-            .filter(|_| self.plan.on_failure == OnFailure::Cancel)
-        {
-            let _ = job;
-            let all: Vec<u32> = self.active.values().map(|active| active.unit).collect();
-            self.cancel(&all, CancelMode::Terminate).await;
-        }
         Ok(())
+    }
+
+    /// After a failure for good, if the experiment asks for it: what runs is ended, once.
+    async fn cancel_after_failure(&mut self) {
+        let wanted = self.plan.on_failure == OnFailure::Cancel && self.engine.draining().is_some();
+        if wanted && !std::mem::replace(&mut self.drained, true) {
+            let running: Vec<u32> = self.active.values().map(|active| active.unit).collect();
+            if !running.is_empty() {
+                self.cancel(&running, CancelMode::Terminate).await;
+            }
+        }
     }
 
     /// Ends jobs: those that wait at once, those that run through their place. No jobs means all.
@@ -736,11 +742,10 @@ impl<'a> Supervisor<'a> {
             }
         }
         for (handle, place) in running {
-            if let Some(scheduler) = self.places[place].scheduler.clone() {
-                if let Err(error) = scheduler.cancel(&handle, mode).await {
+            if let Some(scheduler) = self.places[place].scheduler.clone()
+                && let Err(error) = scheduler.cancel(&handle, mode).await {
                     self.say(&format!("{handle}: {error}"));
                 }
-            }
         }
     }
 

@@ -141,11 +141,11 @@ impl Work {
             if self.write().is_err() {
                 return;
             }
-            for done in waiting.drain(..) {
-                let _: Result<(), ()> = oneshot::Sender::send(done, ());
-            }
             if look && self.take_requests().is_err() {
                 return;
+            }
+            for done in waiting.drain(..) {
+                let _: Result<(), ()> = oneshot::Sender::send(done, ());
             }
             if renewed.elapsed() > crate::store::RENEW {
                 renewed = Instant::now();
