@@ -12,18 +12,19 @@
 //! up here sooner or later, a generation at a time, whatever session or group it fled to. Killing goes by process
 //! group as well as by process: a group is signalled as one, which a process that forks and ends can't outrun.
 //!
-//! What was told to end together with its rank, because it is of the rank's group, is not told again: a program that saves
-//! its state on the first SIGTERM may well give up on a second one, and has the job's whole grace period to finish. It
-//! counts as a straggler only if it must be killed after that.
+//! What was told to end together with its rank, because it is of the rank's group, and catches that signal is not told
+//! again: a program that saves its state on the first SIGTERM may well give up on a second one, and has the job's whole
+//! grace period to finish. What ignores that signal (a shell's background children ignore SIGINT), or came to be just
+//! after it, is told by SIGTERM like everything else.
 //!
 //! Pitfall: what runs as another user (sudo) or sleeps in the kernel on a dead file server can't be ended by anybody
 //! like us. After the last limit such processes are abandoned and named on stderr, so that the job can end.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::time::{Duration, Instant};
 
-use mizzen_agent::process_table::{ProcessStat, pids};
+use mizzen_agent::process_table::{ProcessStat, catches, pids};
 
 use crate::sys;
 
@@ -41,16 +42,18 @@ pub(crate) struct Sweep {
     give_up_at: Instant,
     pause: Duration,
     next_look: Instant,
-    /// Living children that were signalled for outliving their ranks, and have not been seen to end.
+    /// Living children that were signalled here, and have not been seen to end.
     signalled: HashSet<i32>,
+    /// Those of them that count as stragglers: not the ones that are about to follow their rank.
+    counted: HashSet<i32>,
     stragglers: u32,
 }
 
 /// The process groups of ranks that were signalled while their ranks lived.
 #[derive(Debug, Default)]
 pub(crate) struct ToldGroups {
-    /// Told to end.
-    pub(crate) told: HashSet<i32>,
+    /// Told to end, by which signal.
+    pub(crate) told: HashMap<i32, i32>,
     /// Sent SIGKILL: what is still there is on its way out.
     pub(crate) killed: HashSet<i32>,
 }
@@ -77,6 +80,7 @@ impl Sweep {
             pause: PAUSE.0,
             next_look: now,
             signalled: HashSet::new(),
+            counted: HashSet::new(),
             stragglers: 0,
         }
     }
@@ -92,7 +96,8 @@ impl Sweep {
 
     /// Takes note of a child's end; true if it was a process that had to be ended.
     pub(crate) fn child_ended(&mut self, pid: i32) -> bool {
-        let straggler = self.signalled.remove(&pid);
+        self.signalled.remove(&pid);
+        let straggler = self.counted.remove(&pid);
         self.stragglers += u32::from(straggler);
         straggler
     }
@@ -127,18 +132,26 @@ impl Sweep {
             let Some(stat) = ProcessStat::read(pid).filter(|stat| !stat.is_dead()) else {
                 continue;
             };
-            let spared = if killing {
-                &groups.killed
-            } else {
-                &groups.told
-            };
-            let new = !spared.contains(&stat.group) && self.signalled.insert(pid);
             if killing {
+                self.signalled.insert(pid);
+                if !groups.killed.contains(&stat.group) {
+                    self.counted.insert(pid);
+                }
                 end(&stat, pid, libc::SIGKILL);
-            } else if new {
+                continue;
+            }
+            let told = groups.told.get(&stat.group);
+            if told.is_some_and(|signal| catches(pid, *signal)) || !self.signalled.insert(pid) {
+                continue;
+            }
+            if told.is_none() {
+                self.counted.insert(pid);
                 end(&stat, pid, libc::SIGTERM);
                 // A stopped process takes no SIGTERM before it goes on.
                 end(&stat, pid, libc::SIGCONT);
+            } else {
+                // By itself: others of the group may be busy with the signal that they got.
+                let _ = sys::signal_process(pid, libc::SIGTERM);
             }
         }
         self.next_look = if killing {
