@@ -32,8 +32,12 @@ use crate::sys;
 const LONGEST_GRACE: Duration = Duration::from_secs(2);
 /// How long killing goes on before the rest is given up.
 const KILLING: Duration = Duration::from_secs(30);
-/// The pause between two rounds of killing grows from the first to the second; an ended child cuts it short.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+/// The pauses between two looks grow from this one on; an ended child cuts them short.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+/// No longer than this while killing: what is killed may have made another one before.
+const KILLING_PAUSE: Duration = Duration::from_millis(50);
+/// No longer than this while something is busy with the signal that it got: it may stop catching it (by an exec, say).
+const SPARING_PAUSE: Duration = Duration::from_secs(1);
 
 /// The end of one job's leftovers.
 #[derive(Debug)]
@@ -77,7 +81,7 @@ impl Sweep {
         Sweep {
             kill_at,
             give_up_at: kill_at + KILLING,
-            pause: PAUSE.0,
+            pause: FIRST_PAUSE,
             next_look: now,
             signalled: HashSet::new(),
             counted: HashSet::new(),
@@ -128,6 +132,7 @@ impl Sweep {
         if killing && now >= self.give_up_at {
             return Look::GivenUp(left);
         }
+        let mut sparing = false;
         for pid in left {
             let Some(stat) = ProcessStat::read(pid).filter(|stat| !stat.is_dead()) else {
                 continue;
@@ -137,43 +142,50 @@ impl Sweep {
                 if !groups.killed.contains(&stat.group) {
                     self.counted.insert(pid);
                 }
-                end(&stat, pid, libc::SIGKILL);
+                kill(&stat, pid);
                 continue;
             }
             let told = groups.told.get(&stat.group);
-            if told.is_some_and(|signal| catches(pid, *signal)) || !self.signalled.insert(pid) {
+            if told.is_some_and(|signal| catches(pid, *signal)) {
+                sparing = true;
+                continue;
+            }
+            if !self.signalled.insert(pid) {
                 continue;
             }
             if told.is_none() {
                 self.counted.insert(pid);
-                end(&stat, pid, libc::SIGTERM);
-                // A stopped process takes no SIGTERM before it goes on.
-                end(&stat, pid, libc::SIGCONT);
-            } else {
-                // By itself: others of the group may be busy with the signal that they got.
-                let _ = sys::signal_process(pid, libc::SIGTERM);
             }
+            // Each by itself, so that each is told once. Errors are left aside: it has ended, or can't be ended by us
+            // and will be given up by name. And a stopped process takes no SIGTERM before it goes on.
+            let _ = sys::signal_process(pid, libc::SIGTERM);
+            let _ = sys::signal_process(pid, libc::SIGCONT);
         }
         self.next_look = if killing {
-            now + self.pause
+            now + self.next_pause(KILLING_PAUSE)
+        } else if sparing {
+            self.kill_at.min(now + self.next_pause(SPARING_PAUSE))
         } else {
             self.kill_at
         };
-        if killing {
-            self.pause = (self.pause * 2).min(PAUSE.1);
-        }
         Look::NotYet
+    }
+
+    fn next_pause(&mut self, longest: Duration) -> Duration {
+        let pause = self.pause.min(longest);
+        self.pause = (pause * 2).min(longest);
+        pause
     }
 }
 
-/// Signals a child and the rest of its group, unless that is a group which the agent didn't make room for: ranks start
-/// in sessions of their own, so only a child that the agent was started with can share the agent's group.
-fn end(stat: &ProcessStat, pid: i32, signal: i32) {
+/// Kills a child and the rest of its group, unless that is the agent's own: ranks start in sessions of their own, so
+/// only a child that the agent was started with can share it.
+fn kill(stat: &ProcessStat, pid: i32) {
     // Errors are left aside: it has ended, or it can't be ended and will be given up by name.
     if stat.group != nix::unistd::getpgrp().as_raw() {
-        let _ = sys::signal_group(stat.group, signal);
+        let _ = sys::signal_group(stat.group, libc::SIGKILL);
     }
-    let _ = sys::signal_process(pid, signal);
+    let _ = sys::signal_process(pid, libc::SIGKILL);
 }
 
 /// The children of this process, zombies included.
