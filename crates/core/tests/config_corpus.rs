@@ -6,7 +6,9 @@ use std::path::PathBuf;
 mod targets;
 
 fn each(target: &str, run: fn(&[u8])) {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../fuzz/corpus")
+        .join(target);
     let mut files = 0;
     for entry in std::fs::read_dir(&folder).expect("the corpus is there") {
         let path = entry.expect("the corpus can be listed").path();

@@ -276,9 +276,7 @@ impl<'a> Validator<'a> {
             ([only], _) if !matches!(node.value, Value::Table(_)) => {
                 self.node(node, only, anchor, depth + 1)
             }
-            (many, Value::Table(table)) => {
-                self.choose_table(node, table, schema, many, anchor, depth)
-            }
+            (many, Value::Table(table)) => self.choose_table(node, table, many, anchor, depth),
             (many, Value::String(text))
                 if many.iter().all(|schema| constants(schema).is_some()) =>
             {
@@ -298,7 +296,6 @@ impl<'a> Validator<'a> {
         &mut self,
         node: &Node,
         table: &Table,
-        schema: &Json,
         many: &[&'a Json],
         anchor: Span,
         depth: usize,
@@ -306,6 +303,10 @@ impl<'a> Validator<'a> {
         let Some(key) = discriminator(many) else {
             return self.choose_best(node, many, anchor, depth);
         };
+        let property = many
+            .first()
+            .and_then(|candidate| candidate.get("properties")?.get(key));
+        let noun = property.map_or("value", noun);
         let known: Vec<&str> = many
             .iter()
             .flat_map(|candidate| discriminated(candidate, key))
@@ -333,7 +334,7 @@ impl<'a> Validator<'a> {
                     .find(|candidate| discriminated(candidate, key).contains(&text))
                 {
                     Some(chosen) => self.node(node, chosen, anchor, depth + 1),
-                    None => self.one_of(value.span, text, &known, noun(schema)),
+                    None => self.one_of(value.span, text, &known, noun),
                 },
             },
         }
