@@ -1,1 +1,3 @@
+//! From an experiment's document to its jobs' log lines: the library under the `mizzen` command line.
+
 pub mod config;

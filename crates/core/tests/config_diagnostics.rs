@@ -2,11 +2,19 @@
 
 mod config_support;
 
-use config_support::{environment, layer, load_file, report, vocabulary};
+use config_support::{environment, layer, load_file, vocabulary};
 use mizzen_core::config::{Origin, Override, load};
 
 /// One task that is right, for documents whose mistake is elsewhere.
 const TASK: &str = "[[tasks]]\nname = \"a\"\nrun = [\"true\"]\n";
+
+/// The report about a TOML document.
+fn report(text: &str, sets: &[&str]) -> String {
+    match load_file("e.toml", text, sets) {
+        Ok(loaded) => format!("accepted: {}", loaded.document),
+        Err(failure) => failure.to_string(),
+    }
+}
 
 #[track_caller]
 fn expect(document: &str, sets: &[&str], expected: &str) {
@@ -190,7 +198,7 @@ fn a_secret_written_in_place_is_not_shown() {
         "{report}"
     );
     let set = "tasks.a.secrets.TOKEN=hunter2";
-    let report = config_support::report(TASK, &[set]);
+    let report = self::report(TASK, &[set]);
     assert!(
         !report.contains("hunter2") && report.contains("tasks.a.secrets.TOKEN=*******"),
         "{report}"

@@ -62,15 +62,3 @@ pub(crate) fn load_file(name: &str, text: &str, sets: &[&str]) -> Result<Loaded,
         &vocabulary(),
     )
 }
-
-/// The report about a TOML document.
-pub(crate) fn report(text: &str, sets: &[&str]) -> String {
-    match load_file("e.toml", text, sets) {
-        Ok(loaded) => format!("accepted: {}", loaded.document),
-        Err(failure) => failure.to_string(),
-    }
-}
-
-pub(crate) fn accept(name: &str, text: &str, sets: &[&str]) -> Loaded {
-    load_file(name, text, sets).unwrap_or_else(|failure| panic!("{failure}"))
-}

@@ -100,7 +100,8 @@ impl Application<'_> {
                 let broken_list = trimmed.starts_with('[') && (is_list || place.is_unknown());
                 let broken_table =
                     trimmed.starts_with('{') && (place.accepts("object") || place.is_unknown());
-                if broken_list || broken_table {
+                let unusable_number = !takes_text && !error.message.starts_with("not valid");
+                if broken_list || broken_table || unusable_number {
                     Err(error)
                 } else {
                     Ok(Some(text()))
