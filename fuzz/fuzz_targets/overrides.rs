@@ -1,0 +1,7 @@
+//! Any lines as overrides of one document.
+#![no_main]
+
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::overrides(data));
