@@ -1,0 +1,91 @@
+//! What an attached client shows while an experiment goes on: one trait, with a view for logs, one for states, and none.
+
+use std::time::Duration;
+
+use mizzen_core::model::{Event, Timestamp};
+
+use super::log::LogView;
+use super::progress::ProgressView;
+use super::{Shown, rest};
+use crate::render::board::{Board, Change};
+use crate::report::Report;
+use crate::signals::Signals;
+use crate::surroundings::Surroundings;
+
+/// A live view.
+pub(super) trait Live {
+    /// Before anything has happened.
+    fn begin(&mut self, board: &Board) -> Result<(), Report>;
+
+    /// The board has changed by an event.
+    fn change(&mut self, board: &Board, event: &Event, change: Change) -> Result<(), Report>;
+
+    /// Shows what the logs have gained; says whether they have.
+    fn pump(&mut self, board: &Board) -> Result<bool, Report>;
+
+    /// Time has passed.
+    fn tick(&mut self, board: &Board, now: Timestamp);
+
+    /// Waits for new log bytes, if this view has any to wait for; says whether it has waited.
+    fn wait(&mut self, signals: &Signals, pause: Duration) -> bool {
+        let _ = (signals, pause);
+        false
+    }
+
+    /// A line of talk between what is shown.
+    fn say(&mut self, line: &str);
+
+    /// Takes back what is drawn for the moment only.
+    fn clear(&mut self) {}
+
+    /// After the end.
+    fn end(&mut self, board: &Board) -> Result<(), Report>;
+}
+
+/// The view that was asked for.
+pub(super) fn make<'a>(
+    surroundings: &'a Surroundings,
+    board: &Board,
+    shown: Shown,
+    json: bool,
+) -> Result<Box<dyn Live + 'a>, Report> {
+    Ok(match shown {
+        _ if json => Box::new(Nothing { surroundings }),
+        Shown::Log => Box::new(LogView::new(surroundings, board)?),
+        Shown::Progress { logs } => Box::new(ProgressView::new(surroundings, board, logs)?),
+    })
+}
+
+/// Under `--json`: only the end counts.
+struct Nothing<'a> {
+    surroundings: &'a Surroundings,
+}
+
+impl Live for Nothing<'_> {
+    fn begin(&mut self, _: &Board) -> Result<(), Report> {
+        Ok(())
+    }
+
+    fn change(&mut self, _: &Board, _: &Event, _: Change) -> Result<(), Report> {
+        Ok(())
+    }
+
+    fn pump(&mut self, _: &Board) -> Result<bool, Report> {
+        Ok(false)
+    }
+
+    fn tick(&mut self, _: &Board, _: Timestamp) {}
+
+    fn wait(&mut self, signals: &Signals, pause: Duration) -> bool {
+        rest(Some(signals), pause);
+        true
+    }
+
+    fn say(&mut self, line: &str) {
+        self.surroundings.output.say(&format!("mizzen: {line}"));
+    }
+
+    fn end(&mut self, _: &Board) -> Result<(), Report> {
+        Ok(())
+    }
+}
