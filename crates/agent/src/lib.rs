@@ -1,4 +1,16 @@
 //! The small process beside every mizzen job, and the words that it shares with the supervisor.
+//!
+//! ```text
+//! supervisor ── protocol::Command ──▶ mizzen-agent ──▶ ranks
+//!            ◀── protocol::Report ───      │
+//!            ◀── record::ExitRecord ── attempt folder (agent, rank-<r>.log, heartbeat, exit.json)
+//!            ─── identity ──▶ does that agent still live? what did it leave behind?
+//! ```
+//!
+//! The library is what others may use; the agent's own behaviour lives in the binary. It reads no environment and no
+//! wall clock; `identity` and `process_table` read `/proc`, which only Linux has: elsewhere they answer "not known".
 
+pub mod identity;
+pub mod process_table;
 pub mod protocol;
 pub mod record;

@@ -1,1 +1,56 @@
-fn main() {}
+//! `mizzen-agent`: starts the ranks of a job, watches them, ends them, and writes the exit record.
+//!
+//! ```text
+//! arguments ──▶ work:  stdin (Commands) ─┐
+//!          └──▶ run:   one Job in a file ┴▶ agent (event loop) ──▶ job (in hand) ──▶ spawn · reap
+//!                                                                  ├ claim · devices    before anything starts
+//!                                                                  ├ verdict · oom      what the ends mean
+//!                                                                  └ tail · writer      what stays on disk
+//! ```
+//!
+//! One thread, one `ppoll`: descriptors, signals and timers meet in `agent`, nothing else waits. All of it is Linux:
+//! elsewhere the program says so and ends.
+
+#[cfg(target_os = "linux")]
+mod agent;
+#[cfg(target_os = "linux")]
+mod arguments;
+#[cfg(target_os = "linux")]
+mod channel;
+#[cfg(target_os = "linux")]
+mod claim;
+#[cfg(target_os = "linux")]
+mod clock;
+#[cfg(target_os = "linux")]
+mod devices;
+#[cfg(target_os = "linux")]
+mod job;
+#[cfg(target_os = "linux")]
+mod oom;
+#[cfg(target_os = "linux")]
+mod program;
+#[cfg(target_os = "linux")]
+mod reap;
+#[cfg(target_os = "linux")]
+mod spawn;
+#[cfg(target_os = "linux")]
+mod sys;
+#[cfg(target_os = "linux")]
+mod tail;
+#[cfg(target_os = "linux")]
+mod verdict;
+#[cfg(target_os = "linux")]
+mod writer;
+
+#[cfg(target_os = "linux")]
+fn main() -> std::process::ExitCode {
+    arguments::main()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() -> std::process::ExitCode {
+    use std::io::Write as _;
+    // There is nobody to tell when even this can't be written.
+    let _ = std::io::stderr().write_all(b"error: mizzen-agent runs on Linux only\n");
+    std::process::ExitCode::FAILURE
+}

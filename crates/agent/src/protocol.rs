@@ -196,6 +196,11 @@ impl Identity {
         let pid = parts.next()?.parse().ok()?;
         let start = parts.next()?.parse().ok()?;
         let host = parts.next()?.to_owned();
-        Some(Identity { host, boot, pid, start })
+        Some(Identity {
+            host,
+            boot,
+            pid,
+            start,
+        })
     }
 }

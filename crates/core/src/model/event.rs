@@ -83,17 +83,8 @@ pub enum EventKind {
         message: Option<String>,
         /// The agent's record, where there is one.
         record: Option<Box<ExitRecord>>,
-    },
-    /// The job will be tried again.
-    Retrying {
-        /// The job.
-        job: u32,
-        /// The attempt to come.
-        attempt: u32,
-        /// The budget that pays for it.
-        class: FailureClass,
-        /// Not before this time.
-        at: Timestamp,
+        /// The job will be tried again; without it this is the job's end too.
+        retry: Option<Retry>,
     },
     /// The job will never be started.
     Skipped {
@@ -121,6 +112,15 @@ pub enum EventKind {
         /// `SUCCEEDED`, `FAILED` or `CANCELLED`.
         state: JobState,
     },
+}
+
+/// A further attempt to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// The budget that pays for it.
+    pub class: FailureClass,
+    /// Not before this time.
+    pub at: Timestamp,
 }
 
 /// How jobs are asked to end.
@@ -178,7 +178,6 @@ impl EventKind {
             EventKind::Observed { .. } => "observed",
             EventKind::Started { .. } => "started",
             EventKind::Ended { .. } => "ended",
-            EventKind::Retrying { .. } => "retrying",
             EventKind::Skipped { .. } => "skipped",
             EventKind::Reset { .. } => "reset",
             EventKind::CancelRequested { .. } => "cancel-requested",
@@ -195,7 +194,6 @@ impl EventKind {
             | EventKind::Observed { job, .. }
             | EventKind::Started { job, .. }
             | EventKind::Ended { job, .. }
-            | EventKind::Retrying { job, .. }
             | EventKind::Skipped { job, .. }
             | EventKind::Reset { job } => Some(*job),
             EventKind::Supervised { .. } | EventKind::CancelRequested { .. } | EventKind::Finished { .. } => None,

@@ -8,7 +8,7 @@ mod state;
 mod time;
 
 pub use env::Env;
-pub use event::{CancelMode, Event, EventKind, FailureClass};
+pub use event::{CancelMode, Event, EventKind, FailureClass, Retry};
 pub use ids::{ExperimentId, Handle, IdError, SubmissionKey};
 pub use mizzen_agent::record::{ExitRecord, FirstFailure, Outcome, RankExit};
 pub use role::{Mount, Resource, Role};

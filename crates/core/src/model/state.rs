@@ -186,7 +186,8 @@ pub const fn transition(from: JobState, to: JobState) -> Result<JobState, Illega
         // What its place tells of it. A job may be over before we have ever seen it run.
         | (Submitted | Pending | Running, Pending | Running | Succeeded | Failed | Cancelled | Unknown)
         | (Unknown, Submitted | Pending | Running | Succeeded | Failed | Cancelled | Unknown)
-        | (Submitted, Submitted)
+        // Handed over once more: for the next attempt, or since it is not known whether the first time arrived.
+        | (Submitted | Pending, Submitted)
         // A further attempt that the user asked for.
         | (Succeeded | Failed | Cancelled, Unsubmitted) => true,
         _ => false,

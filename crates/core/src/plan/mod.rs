@@ -22,6 +22,8 @@ mod fingerprint;
 
 pub use expand::{PlanError, PlanInputs, plan};
 
+pub use crate::config::{OnFailure, When};
+
 /// Everything decided before submission.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,20 +43,8 @@ pub struct Plan {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<PlannedGroup>,
     /// The jobs: each task's follow each other, in the tasks' order.
+    #[serde(default)]
     pub jobs: Vec<PlannedJob>,
-}
-
-/// What happens to the rest of an experiment after a job failed for good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnFailure {
-    /// Everything that does not depend on the failed job goes on.
-    #[default]
-    Continue,
-    /// What runs may end; nothing new is started but what waits for a failure.
-    Finish,
-    /// What runs is cancelled; nothing new is started but what waits for a failure.
-    Cancel,
 }
 
 /// An executor by kind, with its settings as the document gave them (its kind's schema was checked).
@@ -77,6 +67,8 @@ pub struct PlannedTask {
     pub first_job: u32,
     /// How many jobs it has.
     pub jobs: u32,
+    /// The name of its executor in [`Plan::executors`].
+    pub executor: String,
     /// What it comes after.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<Dependency>,
@@ -93,21 +85,6 @@ pub struct Dependency {
     pub task: u32,
     /// What must have happened to it.
     pub when: When,
-}
-
-/// What must have happened to a task before those that come after it start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum When {
-    /// All of its jobs succeeded.
-    #[default]
-    Ok,
-    /// All of its jobs ended, however.
-    Any,
-    /// All of its jobs ended and at least one failed.
-    Failed,
-    /// All of its jobs have started.
-    Start,
 }
 
 /// A job group: its tasks' jobs are started together and end together.
@@ -144,8 +121,6 @@ pub struct PlannedJob {
     /// The sweep's variables, as text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub variables: Vec<(String, String)>,
-    /// The name of its executor in [`Plan::executors`].
-    pub executor: String,
     /// The launcher, if the task names one (else the executor's).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launcher: Option<serde_json::Value>,
@@ -212,6 +187,26 @@ impl Default for Retries {
 }
 
 impl Plan {
+    /// The plan as JSON, its jobs left out: the store keeps those one by one.
+    ///
+    /// # Errors
+    /// Never for a plan that was made here: all of its keys are text.
+    pub fn to_json_without_jobs(&self) -> serde_json::Result<String> {
+        serde_json::to_string(&self.clone_without_jobs())
+    }
+
+    fn clone_without_jobs(&self) -> Plan {
+        Plan {
+            title: self.title.clone(),
+            description: self.description.clone(),
+            on_failure: self.on_failure,
+            executors: self.executors.clone(),
+            tasks: self.tasks.clone(),
+            groups: self.groups.clone(),
+            jobs: Vec::new(),
+        }
+    }
+
     /// The hash of the whole plan: equal plans, equal fingerprints.
     #[must_use]
     pub fn fingerprint(&self) -> String {

@@ -96,18 +96,9 @@ pub struct AttemptView {
     pub ended: Option<Timestamp>,
     /// The machines that it ran on.
     pub nodes: Vec<String>,
-    /// The agent's record of its end.
+    /// The exit status to show: the first failing rank's, 0 once it succeeded; 128 + the signal's number for one that
+    /// was ended by a signal.
+    pub exit_code: Option<i32>,
+    /// The agent's record of its end; only for attempts that did not succeed (see [`super::Store::record`]).
     pub record: Option<ExitRecord>,
-}
-
-impl AttemptView {
-    /// The exit status to show: the first failing rank's, else 0 once it succeeded; 128 + the signal's number for one
-    /// that was ended by a signal.
-    #[must_use]
-    pub fn exit_code(&self) -> Option<i32> {
-        let record = self.record.as_ref()?;
-        let rank = record.first_failure.as_ref().map_or(0, |failure| failure.rank as usize);
-        let exit = record.ranks.get(rank)?;
-        exit.code.or_else(|| exit.signal.map(|signal| 128 + signal))
-    }
 }

@@ -1,0 +1,14 @@
+"""One file a section, each with `measured(bench)`, which answers with a `report.Section`; in the report's order."""
+
+from . import agent, chain, graph, jobs, listing, logs, memory, start
+
+SECTIONS = {
+    "start": start,
+    "listing": listing,
+    "jobs": jobs,
+    "chain": chain,
+    "graph": graph,
+    "memory": memory,
+    "logs": logs,
+    "agent": agent,
+}

@@ -1,0 +1,379 @@
+//! The event loop: one `ppoll` on the channel, the signals and the nearest timer; everything else is called from here.
+//!
+//! ```text
+//!            ┌── children that ended ──▶ job.reap ── nothing left ──▶ records, Ended
+//! ppoll ─────┼── other signals ────────▶ job.interrupt / forward
+//!            ├── commands ─────────────▶ begin · cancel · signal
+//!            └── time ─────────────────▶ job.tick · records to write again
+//! ```
+//!
+//! The order is the rule that a job which ended before its cancel arrived has ended by itself: children first, then
+//! signals, then commands. When the channel closes the agent goes on with the job in hand and ends after it.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
+
+use mizzen_agent::protocol::{Command, Identity, Job, Refusal, Report};
+use mizzen_agent::record::ExitRecord;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::signalfd::SignalFd;
+use nix::sys::time::TimeSpec;
+
+use crate::channel::{Commands, Incoming, Reports, say};
+use crate::job::{Begun, JobInHand, Reaped, Tools};
+use crate::oom::OomCounter;
+use crate::reap::children;
+use crate::spawn::Spawner;
+use crate::sys::{self, Waited};
+use crate::verdict::Reason;
+use crate::writer::Writer;
+
+/// How long an agent without anything else to do goes on trying to write its records.
+const LAST_TRIES: Duration = Duration::from_secs(60);
+/// How long it waits for a supervisor that does not read its last reports.
+const LAST_REPORTS: Duration = Duration::from_secs(5);
+
+/// What came of the last job.
+#[derive(Debug)]
+pub(crate) enum JobEnd {
+    Ended {
+        reason: Option<Reason>,
+        records: Vec<ExitRecord>,
+    },
+    Taken {
+        by: String,
+    },
+    Refused(Refusal),
+}
+
+/// The agent.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    tools: Tools,
+    signals: SignalFd,
+    /// `None` once the channel has closed, or if there never was one.
+    commands: Option<Commands>,
+    reports: Reports,
+    job: Option<Box<JobInHand>>,
+    writer: Writer,
+    /// Children that are no job's: those that the agent was started with, and those that nobody can end.
+    abandoned: HashSet<i32>,
+    told_to_end: bool,
+    last: Option<JobEnd>,
+}
+
+impl Agent {
+    /// Makes this process an agent. With a `channel` it takes commands and reports; else it does what it is given.
+    pub(crate) fn new(channel: bool) -> io::Result<Agent> {
+        let signals = sys::become_agent()?;
+        if channel {
+            // Fails for the leader of a process group (started by hand from a shell), which then stays where it is.
+            let _ = nix::unistd::setsid();
+        }
+        let identity = Identity::of_self()?;
+        // A shell that had started something before it became this agent has left it as our child.
+        let abandoned = match sys::wait_any() {
+            Waited::NoChildren => HashSet::new(),
+            Waited::Ended(_) | Waited::NoneEnded => children().into_iter().collect(),
+        };
+        let claim_text = identity.to_text();
+        Ok(Agent {
+            tools: Tools {
+                identity,
+                claim_text,
+                spawner: Spawner::new()?,
+                oom: OomCounter::find(),
+            },
+            signals,
+            commands: channel.then(Commands::new),
+            reports: Reports::new(channel),
+            job: None,
+            writer: Writer::default(),
+            abandoned,
+            told_to_end: false,
+            last: None,
+        })
+    }
+
+    /// Takes jobs until the channel closes or a signal says to end.
+    pub(crate) fn work(mut self) -> io::Result<()> {
+        self.reports
+            .send(&Report::Ready(self.tools.identity.clone()));
+        self.turn_until_idle()
+    }
+
+    /// Does one job.
+    pub(crate) fn run(mut self, job: Job) -> io::Result<Option<JobEnd>> {
+        self.begin(job);
+        self.turn_until_idle()?;
+        Ok(self.last)
+    }
+
+    fn turn_until_idle(&mut self) -> io::Result<()> {
+        while self.job.is_some() || (self.commands.is_some() && !self.told_to_end) {
+            self.turn(None)?;
+        }
+        self.commands = None;
+        let give_up_at = Instant::now() + LAST_TRIES;
+        while self.writer.has_pending() && Instant::now() < give_up_at {
+            self.turn(Some(give_up_at))?;
+        }
+        for folder in self.writer.unwritten() {
+            say(&format!(
+                "gave up writing the exit record of {}",
+                folder.display()
+            ));
+        }
+        let give_up_at = Instant::now() + LAST_REPORTS;
+        while self.reports.are_waiting() && Instant::now() < give_up_at {
+            self.turn(Some(give_up_at))?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the next thing to happen, at most until `limit`, and does what it calls for.
+    fn turn(&mut self, limit: Option<Instant>) -> io::Result<()> {
+        let deadlines = [
+            self.job.as_ref().and_then(|job| job.deadline()),
+            self.writer.deadline(),
+            limit,
+        ];
+        let deadline = deadlines.into_iter().flatten().min();
+        let happened = self.wait(deadline)?;
+        let children_ended = happened.signals && self.take_signals()?;
+        if children_ended || self.job.as_ref().is_some_and(|job| job.is_sweeping()) {
+            self.reap();
+        }
+        if happened.commands {
+            self.take_commands();
+        }
+        if happened.output {
+            self.reports.flush();
+        }
+        let now = Instant::now();
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            if let Some(job) = &mut self.job {
+                job.tick(now);
+            }
+            self.writer.retry(now);
+        }
+        Ok(())
+    }
+
+    fn wait(&self, deadline: Option<Instant>) -> io::Result<Happened> {
+        let output = io::stdout();
+        let mut polled = Vec::with_capacity(3);
+        polled.push(PollFd::new(self.signals.as_fd(), PollFlags::POLLIN));
+        let commands = self.commands.as_ref().map(|commands| {
+            polled.push(PollFd::new(commands.descriptor(), PollFlags::POLLIN));
+            polled.len() - 1
+        });
+        let reports = self.reports.are_waiting().then(|| {
+            polled.push(PollFd::new(output.as_fd(), PollFlags::POLLOUT));
+            polled.len() - 1
+        });
+        let left = deadline
+            .map(|deadline| TimeSpec::from(deadline.saturating_duration_since(Instant::now())));
+        match nix::poll::ppoll(&mut polled, left, None) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok(Happened::default()),
+            Err(error) => return Err(error.into()),
+        }
+        // Anything at all, a hang-up or an error too: reading or writing then tells.
+        let any = |index: usize| {
+            polled[index]
+                .revents()
+                .is_none_or(|events| !events.is_empty())
+        };
+        Ok(Happened {
+            signals: any(0),
+            commands: commands.is_some_and(any),
+            output: reports.is_some_and(any),
+        })
+    }
+
+    /// True if a child has ended.
+    fn take_signals(&mut self) -> io::Result<bool> {
+        let mut others = Vec::new();
+        let mut children_ended = false;
+        while let Some(signal) = self.signals.read_signal()? {
+            match i32::try_from(signal.ssi_signo) {
+                Ok(libc::SIGCHLD) => children_ended = true,
+                Ok(signal) => others.push(signal),
+                Err(_) => {}
+            }
+            if children_ended && others.is_empty() {
+                // The usual case: whatever else waits is found in the next turn.
+                break;
+            }
+        }
+        if !others.is_empty() {
+            // Children first: who had ended before the signal came has ended by itself.
+            self.reap();
+            children_ended = false;
+        }
+        for signal in others {
+            match signal {
+                libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT => {
+                    self.told_to_end = true;
+                    if let Some(job) = &mut self.job {
+                        job.interrupt(signal);
+                    }
+                }
+                signal => {
+                    if let Some(job) = &mut self.job {
+                        job.forward(signal);
+                    }
+                }
+            }
+        }
+        Ok(children_ended)
+    }
+
+    fn take_commands(&mut self) {
+        let Some(channel) = &mut self.commands else {
+            return;
+        };
+        match channel.read() {
+            Incoming::Closed => self.commands = None,
+            Incoming::Commands(commands) => {
+                // What ended while they were on their way has ended before them.
+                if self.job.is_some() && !commands.is_empty() {
+                    self.reap();
+                }
+                for command in commands {
+                    self.obey(command);
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Run(job) => {
+                if self.job.is_some() {
+                    self.reports.send(&Report::Refused {
+                        key: job.key,
+                        reason: Refusal::Busy,
+                    });
+                } else if !self.told_to_end {
+                    self.begin(*job);
+                }
+            }
+            Command::Signal { key, signal } => {
+                if let Some(job) = self.job_with_key(&key) {
+                    job.forward(signal);
+                }
+            }
+            Command::Cancel {
+                key,
+                signal,
+                immediately,
+            } => {
+                if let Some(job) = self.job_with_key(&key) {
+                    job.cancel(signal, immediately);
+                    if job.is_sweeping() {
+                        self.reap();
+                    }
+                }
+            }
+        }
+    }
+
+    fn job_with_key(&mut self, key: &str) -> Option<&mut JobInHand> {
+        self.job.as_deref_mut().filter(|job| job.key() == key)
+    }
+
+    fn begin(&mut self, job: Job) {
+        let key = job.key.clone();
+        match JobInHand::begin(job, &self.tools) {
+            Begun::Taken { by } => {
+                self.reports.send(&Report::Taken {
+                    key,
+                    by: by.clone(),
+                });
+                self.last = Some(JobEnd::Taken { by });
+            }
+            Begun::Refused(reason) => {
+                self.reports.send(&Report::Refused {
+                    key,
+                    reason: reason.clone(),
+                });
+                self.last = Some(JobEnd::Refused(reason));
+            }
+            Begun::InHand(job) => {
+                if job.all_started() {
+                    let report = Report::Started {
+                        key,
+                        time: job.started_at(),
+                        devices: job.devices().to_vec(),
+                    };
+                    self.reports.send(&report);
+                }
+                let nothing_runs = job.is_sweeping();
+                self.job = Some(job);
+                if nothing_runs {
+                    self.reap();
+                }
+            }
+        }
+    }
+
+    /// Takes the children that have ended, and ends the job if that was the last of it.
+    fn reap(&mut self) {
+        let Some(job) = &mut self.job else {
+            while let Waited::Ended(ended) = sys::wait_any() {
+                self.abandoned.remove(&ended.pid);
+            }
+            return;
+        };
+        match job.reap(&self.tools.oom, &mut self.abandoned) {
+            Reaped::NotYet => return,
+            Reaped::Done => {}
+            Reaped::GivenUp(pids) => {
+                say(&format!(
+                    "job {}: these processes could not be ended and are left alone: {pids:?}",
+                    job.key()
+                ));
+            }
+        }
+        if let Some(job) = self.job.take() {
+            self.finish(*job);
+        }
+    }
+
+    fn finish(&mut self, job: JobInHand) {
+        let finished = job.finish(&self.tools.identity);
+        let mut records = Vec::with_capacity(finished.records.len());
+        for (folder, record) in finished.records {
+            if let Err(error) = self.writer.write(&folder, &record) {
+                say(&format!(
+                    "{}: can't write the exit record, will try again: {error}",
+                    folder.display()
+                ));
+            }
+            records.push(record);
+        }
+        // Free before the supervisor hears of the end and sends the next job.
+        drop(finished.devices);
+        self.reports.send(&Report::Ended {
+            key: finished.key,
+            records: records.clone(),
+        });
+        self.last = Some(JobEnd::Ended {
+            reason: finished.reason,
+            records,
+        });
+    }
+}
+
+/// What a wait was ended by.
+#[derive(Debug, Default, Clone, Copy)]
+struct Happened {
+    signals: bool,
+    commands: bool,
+    output: bool,
+}

@@ -1,0 +1,182 @@
+//! The command line of `mizzen-agent`, and its exit statuses.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use mizzen_agent::protocol::{Job, Refusal};
+use mizzen_agent::record::{ExitRecord, Outcome};
+
+use crate::agent::{Agent, JobEnd};
+use crate::channel::{say, without_content};
+use crate::verdict::Reason;
+
+const HELP: &str = "\
+The small process beside every mizzen job: starts its ranks, watches them, ends them, writes the exit record.
+
+Usage: mizzen-agent work          take commands on stdin, report on stdout, one JSON object a line
+       mizzen-agent run FILE      run the job that FILE describes (JSON; `-` for stdin)
+       mizzen-agent --version | --help
+
+Exit status of `work`: 0 once the channel has closed and the job in hand has ended; of `run`: 0 if the job succeeded,
+else the status of the rank that failed first (128 + its signal), 124 after a timeout, 127 if a program could not be
+started, 75 if the job was not taken (claimed by another agent, devices busy, no storage). 2: wrong usage. 70: this
+system does not offer what an agent needs.
+";
+
+const WRONG_USAGE: u8 = 2;
+const NO_AGENT: u8 = 70;
+const NOT_TAKEN: u8 = 75;
+const TIMED_OUT: u8 = 124;
+const NOT_STARTED: u8 = 127;
+
+enum Mode {
+    Work,
+    Run(PathBuf),
+    Say(String),
+}
+
+/// Reads the arguments and does what they say.
+pub(crate) fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let status = match mode(&arguments) {
+        Ok(Mode::Say(text)) => print(&text),
+        Ok(Mode::Work) => Agent::new(true)
+            .and_then(Agent::work)
+            .map_or_else(|error| no_agent(&error), |()| 0),
+        Ok(Mode::Run(file)) => run(&file),
+        Err(text) => {
+            say(&format!(
+                "{text}\nhint: `mizzen-agent --help` shows the usage"
+            ));
+            WRONG_USAGE
+        }
+    };
+    ExitCode::from(status)
+}
+
+fn mode(arguments: &[OsString]) -> Result<Mode, String> {
+    let words: Vec<_> = arguments
+        .iter()
+        .map(|word| word.to_string_lossy())
+        .collect();
+    let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+    match words[..] {
+        ["work"] => Ok(Mode::Work),
+        ["run", _] => Ok(Mode::Run(PathBuf::from(&arguments[1]))),
+        ["--version" | "-V"] => Ok(Mode::Say(
+            concat!("mizzen-agent ", env!("CARGO_PKG_VERSION"), "\n").to_owned(),
+        )),
+        ["--help" | "-h"] => Ok(Mode::Say(HELP.to_owned())),
+        [] => Err("no mode was given".to_owned()),
+        ["run"] => Err("`run` needs a file".to_owned()),
+        _ => Err(format!(
+            "these arguments are not understood: {}",
+            words.join(" ")
+        )),
+    }
+}
+
+fn print(text: &str) -> u8 {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => 0,
+        Err(_) => 1,
+    }
+}
+
+fn no_agent(error: &io::Error) -> u8 {
+    say(&format!("can't work on this system: {error}"));
+    NO_AGENT
+}
+
+fn run(file: &Path) -> u8 {
+    let read = if file == Path::new("-") {
+        io::read_to_string(io::stdin())
+    } else {
+        fs::read_to_string(file)
+    };
+    let text = match read {
+        Ok(text) => text,
+        Err(error) => {
+            say(&format!("{}: {error}", file.display()));
+            return WRONG_USAGE;
+        }
+    };
+    let job: Job = match serde_json::from_str(&text) {
+        Ok(job) => job,
+        Err(error) => {
+            say(&format!(
+                "{}: not the description of a job: {}",
+                file.display(),
+                without_content(&error)
+            ));
+            return WRONG_USAGE;
+        }
+    };
+    match Agent::new(false).and_then(|agent| agent.run(job)) {
+        Ok(end) => end.map_or(NOT_TAKEN, |end| status(&end)),
+        Err(error) => no_agent(&error),
+    }
+}
+
+fn status(end: &JobEnd) -> u8 {
+    match end {
+        JobEnd::Taken { by } => {
+            say(&format!(
+                "this attempt was claimed before, by {by}; nothing was started"
+            ));
+            NOT_TAKEN
+        }
+        JobEnd::Refused(refusal) => {
+            say(&match refusal {
+                Refusal::DevicesBusy { free } => {
+                    format!("only {free} of the devices asked for are free")
+                }
+                Refusal::Storage(reason) => reason.clone(),
+                Refusal::Busy => "another job is in hand".to_owned(),
+            });
+            NOT_TAKEN
+        }
+        JobEnd::Ended {
+            reason: Some(Reason::Interrupted(signal)),
+            ..
+        } => of_signal(*signal),
+        JobEnd::Ended {
+            reason: Some(Reason::TimedOut),
+            ..
+        } => TIMED_OUT,
+        JobEnd::Ended {
+            reason:
+                Some(Reason::Failure {
+                    member,
+                    rank,
+                    outcome,
+                }),
+            records,
+        } => of_failure(&records[*member], *rank, *outcome),
+        JobEnd::Ended {
+            reason: Some(Reason::LeaderEnded | Reason::Cancelled) | None,
+            ..
+        } => 0,
+    }
+}
+
+fn of_failure(record: &ExitRecord, rank: usize, outcome: Outcome) -> u8 {
+    let exit = &record.ranks[rank];
+    if let Some(error) = &exit.error {
+        say(&format!("{}: rank {rank}: {error}", record.name));
+    }
+    match (outcome, exit.code, exit.signal) {
+        (Outcome::LaunchFailed, ..) => NOT_STARTED,
+        // Exit statuses have eight bits, and this one isn't 0.
+        (_, Some(code), _) => u8::try_from(code & 0xff).unwrap_or(1),
+        (_, None, Some(signal)) => of_signal(signal),
+        (_, None, None) => 1,
+    }
+}
+
+fn of_signal(signal: i32) -> u8 {
+    u8::try_from(128 + signal).unwrap_or(1)
+}

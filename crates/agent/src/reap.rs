@@ -1,0 +1,157 @@
+//! Ends what the ranks of a job left behind: background processes, daemons, whatever forks itself on.
+//!
+//! ```text
+//! the last rank ended ──▶ any children? ── no ──▶ done (every ordinary job)
+//!                            │ yes
+//!                            ▼
+//!           SIGTERM each new one ── grace over ──▶ SIGKILL in rounds ── 30 s over ──▶ give the rest up, by name
+//!                └───────────── ECHILD: done ◀───────────┘
+//! ```
+//!
+//! The agent is a subreaper: when a process ends, its children become the agent's. So all that is left of a job shows
+//! up here sooner or later, a generation at a time, whatever session or group it fled to. Killing goes by process
+//! group as well as by process: a group is signalled as one, which a process that forks and ends can't outrun.
+//!
+//! Pitfall: what runs as another user (sudo) or sleeps in the kernel on a dead file server can't be ended by anybody
+//! like us. After the last limit such processes are abandoned and named on stderr, so that the job can end.
+
+use std::collections::HashSet;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use mizzen_agent::process_table::{ProcessStat, pids};
+
+use crate::sys;
+
+/// The longest time that leftovers have between SIGTERM and SIGKILL.
+const LONGEST_GRACE: Duration = Duration::from_secs(2);
+/// How long killing goes on before the rest is given up.
+const KILLING: Duration = Duration::from_secs(30);
+/// The pause between two rounds of killing grows from the first to the second; an ended child cuts it short.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+
+/// The end of one job's leftovers.
+#[derive(Debug)]
+pub(crate) struct Sweep {
+    kill_at: Instant,
+    give_up_at: Instant,
+    pause: Duration,
+    next_look: Instant,
+    /// Living children that were signalled and have not been seen to end.
+    signalled: HashSet<i32>,
+    stragglers: u32,
+}
+
+/// What a look at the leftovers brought.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Something is still there.
+    NotYet,
+    /// Nothing is there that this job has to wait for.
+    Done,
+    /// These could not be ended in the time there was.
+    GivenUp(Vec<i32>),
+}
+
+impl Sweep {
+    pub(crate) fn new(now: Instant, grace: Duration) -> Sweep {
+        let kill_at = now + grace.min(LONGEST_GRACE);
+        Sweep {
+            kill_at,
+            give_up_at: kill_at + KILLING,
+            pause: PAUSE.0,
+            next_look: now,
+            signalled: HashSet::new(),
+            stragglers: 0,
+        }
+    }
+
+    /// Skips what is left of the grace period.
+    pub(crate) fn kill_now(&mut self, now: Instant) {
+        if now < self.kill_at {
+            self.kill_at = now;
+            self.give_up_at = now + KILLING;
+        }
+        self.next_look = self.next_look.min(now);
+    }
+
+    /// Takes note of a child's end; true if it was a process that had to be ended.
+    pub(crate) fn child_ended(&mut self, ended: &sys::ChildEnd) -> bool {
+        // A signal to a group also ends processes that were not seen by themselves.
+        let by_us = matches!(ended.how, sys::How::Signal(libc::SIGTERM | libc::SIGKILL));
+        let straggler = self.signalled.remove(&ended.pid) || by_us;
+        self.stragglers += u32::from(straggler);
+        straggler
+    }
+
+    pub(crate) fn stragglers(&self) -> u32 {
+        self.stragglers
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        self.next_look
+    }
+
+    /// Signals what there is to signal. `abandoned` are children of which this job is not to take notice.
+    pub(crate) fn look(&mut self, now: Instant, abandoned: &HashSet<i32>) -> Look {
+        let left: Vec<i32> = children()
+            .into_iter()
+            .filter(|pid| !abandoned.contains(pid))
+            .collect();
+        if left.is_empty() {
+            return Look::Done;
+        }
+        let killing = now >= self.kill_at;
+        if killing && now >= self.give_up_at {
+            return Look::GivenUp(left);
+        }
+        for pid in left {
+            let Some(stat) = ProcessStat::read(pid).filter(|stat| !stat.is_dead()) else {
+                continue;
+            };
+            let new = self.signalled.insert(pid);
+            if killing {
+                end(&stat, pid, libc::SIGKILL);
+            } else if new {
+                end(&stat, pid, libc::SIGTERM);
+                // A stopped process takes no SIGTERM before it goes on.
+                end(&stat, pid, libc::SIGCONT);
+            }
+        }
+        self.next_look = if killing {
+            now + self.pause
+        } else {
+            self.kill_at
+        };
+        if killing {
+            self.pause = (self.pause * 2).min(PAUSE.1);
+        }
+        Look::NotYet
+    }
+}
+
+/// Signals a child and the rest of its group, unless that is a group which the agent didn't make room for: ranks start
+/// in sessions of their own, so only a child that the agent was started with can share the agent's group.
+fn end(stat: &ProcessStat, pid: i32, signal: i32) {
+    // Errors are left aside: it has ended, or it can't be ended and will be given up by name.
+    if stat.group != nix::unistd::getpgrp().as_raw() {
+        let _ = sys::signal_group(stat.group, signal);
+    }
+    let _ = sys::signal_process(pid, signal);
+}
+
+/// The children of this process, zombies included.
+pub(crate) fn children() -> Vec<i32> {
+    // One file with all children of a thread; kernels without CONFIG_PROC_CHILDREN lack it.
+    if let Ok(list) = fs::read_to_string("/proc/thread-self/children") {
+        return list
+            .split_ascii_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+            .collect();
+    }
+    let own = nix::unistd::getpid().as_raw();
+    pids()
+        .into_iter()
+        .filter(|pid| ProcessStat::read(*pid).is_some_and(|stat| stat.parent == own))
+        .collect()
+}

@@ -1,0 +1,13 @@
+//! The agent as its supervisor meets it: a real process, real ranks, real signals.
+//!
+//! No test sleeps: each waits for an event (a report, a line in a FIFO, the end of a process) with a limit that only a
+//! broken agent reaches.
+#![cfg(target_os = "linux")]
+
+mod channel;
+mod claims;
+mod ending;
+mod groups;
+mod leftovers;
+mod ranks;
+mod support;

@@ -1,0 +1,91 @@
+//! What is submitted together, and the exact request that is sent for it.
+
+use serde::Serialize;
+
+use crate::model::{ExperimentId, SubmissionKey};
+use crate::plan::{JobFile, PlannedJob};
+
+/// What is submitted together: one job, or the jobs of a group.
+#[derive(Debug, Clone)]
+pub struct Unit<'plan> {
+    /// The experiment.
+    pub experiment: &'plan ExperimentId,
+    /// Its folder.
+    pub experiment_dir: &'plan camino::Utf8Path,
+    /// The key of this attempt.
+    pub key: SubmissionKey,
+    /// The attempt; it is the same for all jobs of a group.
+    pub attempt: u32,
+    /// The jobs.
+    pub members: Vec<UnitMember<'plan>>,
+}
+
+/// One job of a unit.
+#[derive(Debug, Clone)]
+pub struct UnitMember<'plan> {
+    /// Its number in the experiment.
+    pub index: u32,
+    /// The job.
+    pub job: &'plan PlannedJob,
+    /// Its success ends the group.
+    pub leader: bool,
+}
+
+/// The exact request for one unit. Secrets are references in it; they are resolved when it is sent.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Request {
+    /// The key that it carries.
+    pub key: SubmissionKey,
+    /// What is sent, in the place's own form.
+    pub payload: serde_json::Value,
+    /// The variables that secrets are put into.
+    pub secrets: Vec<SecretUse>,
+    /// The same for people: each member's command, environment and folder.
+    pub members: Vec<RenderedMember>,
+}
+
+/// A secret for one variable of one member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SecretUse {
+    /// The member's place in the unit.
+    pub member: usize,
+    /// The variable.
+    pub variable: String,
+    /// `env:NAME`, `file:PATH` or `cmd:…`.
+    pub reference: String,
+}
+
+/// A member as it will be started.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RenderedMember {
+    /// The job's name.
+    pub name: String,
+    /// The job's folder.
+    pub job_dir: String,
+    /// The command of each rank; one command if all are the same.
+    pub argv: Vec<Vec<String>>,
+    /// How many ranks there are.
+    pub ranks: u32,
+    /// What is added to the environment.
+    pub env: Vec<(String, String)>,
+    /// The working directory.
+    pub workdir: String,
+    /// The files written into the job's folder first.
+    pub files: Vec<JobFile>,
+}
+
+/// The unit can't run at this place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RenderError {
+    /// The launcher can't be used.
+    #[error(transparent)]
+    Launcher(#[from] crate::launcher::LauncherError),
+    /// The place has no way to do what the job asks for.
+    #[error("job `{job}`: {reason}")]
+    Unsupported {
+        /// The job's name.
+        job: String,
+        /// What it asks for.
+        reason: String,
+    },
+}

@@ -1,0 +1,124 @@
+//! The live connection to the place where jobs run, and what it tells.
+
+use async_trait::async_trait;
+
+use super::Request;
+use crate::model::{CancelMode, Cause, ExitRecord, Handle, JobState, Outcome, SubmissionKey, Timestamp};
+
+/// A live connection to the place where jobs run.
+#[async_trait]
+pub trait Scheduler: Send + Sync {
+    /// Sends a request.
+    async fn submit(&self, request: &Request) -> Result<Handle, SubmitError>;
+
+    /// Looks for what was submitted under a key. `None`: the place was asked and has nothing under it.
+    async fn find(&self, key: &SubmissionKey, request: &Request) -> Result<Option<Handle>, ObserveError>;
+
+    /// Asks for many jobs at once. A handle that the place says nothing about has no observation: that is not an end.
+    async fn observe(&self, handles: &[Handle]) -> Result<Vec<Observation>, ObserveError>;
+
+    /// Resolves when asking again is worth it before the usual time. A place that can't tell never resolves.
+    async fn changed(&self) {
+        std::future::pending::<()>().await;
+    }
+
+    /// Seconds between two observations, if nothing changes before.
+    fn pace(&self) -> f64;
+
+    /// Asks a job to end. Asking twice, or for one that has ended, is no error.
+    async fn cancel(&self, handle: &Handle, mode: CancelMode) -> Result<(), CancelError>;
+}
+
+/// What was seen of one job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observation {
+    /// The job.
+    pub handle: Handle,
+    /// What was seen.
+    pub observed: Observed,
+}
+
+/// What can be seen of a job.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Observed {
+    /// It waits; the place's own words say for what.
+    Pending(String),
+    /// It runs.
+    Running {
+        /// The machines.
+        nodes: Vec<String>,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// It has ended: one end for each member of the unit, in order.
+    Ended(Vec<MemberEnd>),
+    /// The place could not take it now; it is as if it had never been sent.
+    Bounced(String),
+    /// The place says a word that is not known here.
+    Unknown(String),
+}
+
+/// How one member of a unit ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemberEnd {
+    /// `SUCCEEDED`, `FAILED` or `CANCELLED`.
+    pub state: JobState,
+    /// Why, unless it succeeded.
+    pub cause: Option<Cause>,
+    /// A sentence for people, where the record does not say enough.
+    pub message: Option<String>,
+    /// The agent's record, where there is one.
+    pub record: Option<ExitRecord>,
+}
+
+/// What the agent's record means for the job.
+#[must_use]
+pub fn end_from_record(record: ExitRecord) -> MemberEnd {
+    let (state, cause) = match record.outcome {
+        Outcome::Succeeded | Outcome::GroupEnded => (JobState::Succeeded, None),
+        Outcome::Failed => (JobState::Failed, Some(Cause::AppFailure)),
+        Outcome::LaunchFailed => (JobState::Failed, Some(Cause::LaunchFailure)),
+        Outcome::OutOfMemory => (JobState::Failed, Some(Cause::OutOfMemory)),
+        Outcome::TimedOut => (JobState::Failed, Some(Cause::Timeout)),
+        Outcome::Interrupted => (JobState::Failed, Some(Cause::Preempted)),
+        Outcome::Cancelled => (JobState::Cancelled, Some(Cause::Cancelled)),
+        Outcome::GroupFailed => (JobState::Cancelled, Some(Cause::UpstreamFailed)),
+    };
+    let message = match record.outcome {
+        Outcome::GroupEnded => Some("ended with its group's leader".to_owned()),
+        Outcome::GroupFailed => Some("ended because another job of its group failed".to_owned()),
+        Outcome::LaunchFailed => record.ranks.iter().find_map(|rank| rank.error.clone()),
+        Outcome::Interrupted => Some("the agent beside the job was told to end by a signal".to_owned()),
+        _ => None,
+    };
+    MemberEnd { state, cause, message, record: Some(record) }
+}
+
+/// A request could not be sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// The place looked at it and does not want it.
+    #[error("refused: {0}")]
+    Rejected(String),
+    /// The place could not be reached; nothing was sent.
+    #[error("not reached: {0}")]
+    Unreachable(String),
+    /// It was sent, and whether it arrived is not known: look for the key before sending it again.
+    #[error("uncertain: {0}")]
+    Uncertain(String),
+}
+
+/// The place could not be asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("can't ask: {0}")]
+pub struct ObserveError(pub String);
+
+/// The place could not be told to end a job.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("can't cancel: {0}")]
+pub struct CancelError(pub String);
+
+/// The place can't be connected to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("can't connect: {0}")]
+pub struct ConnectError(pub String);

@@ -1,0 +1,31 @@
+//! Turns a working tree into what the job finds as its code.
+//!
+//! Only the pass-through is here: the job runs in the working tree itself, which is what a job on this machine wants.
+//! A packager that makes bundles gets its own file in this folder and a variant here.
+
+use serde::{Deserialize, Serialize};
+
+/// How the user's code reaches the job. The name and the field are NeMo-Run's.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Packager {
+    /// Launchers that have a debug mode switch it on.
+    #[serde(default)]
+    pub debug: bool,
+}
+
+impl Packager {
+    /// What the job finds as its code: nothing of ours, the working tree itself.
+    #[must_use]
+    pub fn package(&self) -> BundleRef {
+        BundleRef::WorkingTree
+    }
+}
+
+/// Names the code that a job runs with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BundleRef {
+    /// The working tree in place; nothing is copied.
+    WorkingTree,
+}

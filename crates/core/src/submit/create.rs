@@ -1,0 +1,36 @@
+//! A new experiment: its folder, its document, its rows.
+
+use super::SubmitError;
+use crate::context::{Context, create_private_dir, write_file};
+use crate::model::ExperimentId;
+use crate::plan::Plan;
+use crate::store::Store;
+
+/// Writes a new experiment down. Nothing is started.
+///
+/// `document` is what it was made from, by whom and where; it is kept as it is, in the store and as `experiment.json` in
+/// the experiment's folder. It must hold no secret.
+///
+/// # Errors
+/// The id is taken, or the home can't be written; nothing is left behind then.
+pub fn create(
+    context: &Context,
+    store: &mut Store,
+    plan: &Plan,
+    id: &ExperimentId,
+    document: &serde_json::Value,
+) -> Result<(), SubmitError> {
+    let dir = context.experiment_dir(&plan.title, id);
+    let made = || {
+        create_private_dir(&dir)?;
+        let text = serde_json::to_vec_pretty(document).map_err(std::io::Error::other)?;
+        write_file(&dir.join("experiment.json"), &text, 0o600)
+    };
+    let written = made().map_err(SubmitError::Files).and_then(|()| {
+        store.insert_experiment(id, plan, document, context.clock.now()).map_err(SubmitError::Store)
+    });
+    if written.is_err() {
+        let _ = std::fs::remove_dir_all(&dir);
+    }
+    written
+}

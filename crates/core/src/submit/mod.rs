@@ -1,0 +1,44 @@
+//! From a plan to jobs at their places, and what the user asks of them afterwards.
+//!
+//! ```text
+//! create: folder, document, rows ─▶ (watch) ─▶ send: folders and files of the jobs, request.json, Scheduler::submit
+//! cancel, retry: requests to whoever drives the experiment        remove: rows and folder
+//! ```
+//!
+//! Nothing is started here but by [`send`], and that only by the holder of the experiment's lease.
+
+mod control;
+mod create;
+mod preview;
+mod send;
+
+pub use control::{cancel, remove, retry};
+pub use create::create;
+pub use preview::{JobPreview, is_private, preview};
+pub(crate) use send::{SendError, send};
+
+use crate::model::ExperimentId;
+use crate::store::StoreError;
+
+/// What was asked for can't be done.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The store can't be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file or folder can't be made or removed.
+    #[error("{0}")]
+    Files(std::io::Error),
+    /// An executor can't be made from its settings.
+    #[error(transparent)]
+    Executor(#[from] crate::executor::ExecutorError),
+    /// A job can't run where it is to run.
+    #[error(transparent)]
+    Render(#[from] crate::executor::RenderError),
+    /// The experiment still runs.
+    #[error("experiment {0} still runs")]
+    Running(ExperimentId),
+    /// None of the jobs can be tried again.
+    #[error("no job of experiment {0} has failed or was cancelled")]
+    NothingToRetry(ExperimentId),
+}

@@ -1,0 +1,173 @@
+//! What would be sent, for people and as JSON, with everything private masked.
+
+use serde::Serialize;
+
+use super::SubmitError;
+use crate::context::Context;
+use crate::executor::{self, Unit, UnitMember};
+use crate::model::{ExperimentId, SubmissionKey};
+use crate::packager::BundleRef;
+use crate::plan::{JobFile, Plan, PlannedJob, Retries};
+
+/// Stands where something private was.
+const MASK: &str = "********";
+
+/// One job as it would be started.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct JobPreview {
+    /// The job's name.
+    pub name: String,
+    /// The executor's name.
+    pub executor: String,
+    /// The executor's kind.
+    pub kind: String,
+    /// The group that it belongs to.
+    pub group: Option<String>,
+    /// The command of each rank; one if all are the same.
+    pub argv: Vec<Vec<String>>,
+    /// How many ranks there are.
+    pub ranks: u32,
+    /// What is added to the environment; private values are masked.
+    pub env: Vec<(String, String)>,
+    /// The working directory.
+    pub workdir: String,
+    /// The tasks that it comes after, each with its condition, such as `prepare (ok)`.
+    pub after: Vec<String>,
+    /// The files that are written first.
+    pub files: Vec<JobFile>,
+    /// Seconds that one attempt may run.
+    pub timeout: Option<f64>,
+    /// How often it is tried again.
+    pub retries: Retries,
+    /// Exactly what is sent; private values are masked.
+    pub request: serde_json::Value,
+}
+
+/// Renders every job of a plan, as `send` would send its first attempt. Pure: nothing is written or asked.
+///
+/// # Errors
+/// An executor can't be made, or a job can't run on it.
+pub fn preview(context: &Context, plan: &Plan, id: &ExperimentId) -> Result<Vec<JobPreview>, SubmitError> {
+    let dir = context.experiment_dir(&plan.title, id);
+    let mut previews = Vec::with_capacity(plan.jobs.len());
+    for (index, job) in plan.jobs.iter().enumerate() {
+        let task = &plan.tasks[job.task as usize];
+        let config = &plan.executors[&task.executor];
+        let executor = executor::build(&task.executor, config)?;
+        let member = |index: u32| UnitMember {
+            index,
+            job: &plan.jobs[index as usize],
+            leader: task.group.is_some_and(|group| plan.groups[group as usize].leader == Some(index)),
+        };
+        let members = match task.group {
+            Some(group) => plan.groups[group as usize].jobs.clone(),
+            None => vec![index as u32],
+        };
+        let place = members.iter().position(|member| *member == index as u32).unwrap_or(0);
+        let unit = Unit {
+            experiment: id,
+            experiment_dir: &dir,
+            key: SubmissionKey::new(id, members[0], 1),
+            attempt: 1,
+            members: members.into_iter().map(member).collect(),
+        };
+        let mut request = executor.render(&unit, &BundleRef::WorkingTree)?;
+        let mut shown = request.members.swap_remove(place);
+        for (name, value) in &mut shown.env {
+            if is_private(name) {
+                value.replace_range(.., MASK);
+            }
+        }
+        shown.env.extend(job.secrets.iter().map(|(name, reference)| (name.clone(), format!("{MASK} (from {reference})"))));
+        mask(&mut request.payload);
+        previews.push(JobPreview {
+            name: shown.name,
+            executor: task.executor.clone(),
+            kind: config.kind.clone(),
+            group: task.group.map(|group| plan.groups[group as usize].name.clone()),
+            argv: shown.argv,
+            ranks: shown.ranks,
+            env: shown.env,
+            workdir: shown.workdir,
+            after: after(plan, job),
+            files: shown.files,
+            timeout: job.timeout,
+            retries: job.retries,
+            request: request.payload,
+        });
+    }
+    Ok(previews)
+}
+
+fn after(plan: &Plan, job: &PlannedJob) -> Vec<String> {
+    plan.tasks[job.task as usize]
+        .after
+        .iter()
+        .map(|dependency| {
+            let when = serde_json::to_value(dependency.when).unwrap_or_default();
+            format!("{} ({})", plan.tasks[dependency.task as usize].name, when.as_str().unwrap_or_default())
+        })
+        .collect()
+}
+
+/// The name of a variable says that its value is nobody else's business.
+#[must_use]
+pub fn is_private(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    let words: Vec<&str> = name.split('_').collect();
+    let last_is = |word: &str| words.last() == Some(&word);
+    ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIALS", "CREDENTIAL", "APIKEY"]
+        .iter()
+        .any(|private| words.contains(private))
+        || last_is("KEY")
+        || last_is("PAT")
+}
+
+/// Masks private variables wherever the request holds pairs of names and values.
+fn mask(value: &mut serde_json::Value) {
+    use serde_json::Value;
+    match value {
+        Value::Array(items) => {
+            if let [Value::String(name), Value::String(value)] = items.as_mut_slice() {
+                if is_private(name) {
+                    MASK.clone_into(value);
+                }
+                return;
+            }
+            items.iter_mut().for_each(mask);
+        }
+        Value::Object(entries) => {
+            for (name, value) in entries.iter_mut() {
+                match value {
+                    // A command's words are no pair, however many there are.
+                    Value::Array(_) if name == "argv" => {}
+                    Value::String(text) if is_private(name) => MASK.clone_into(text),
+                    other => mask(other),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_names() {
+        for name in ["HF_TOKEN", "WANDB_API_KEY", "aws_secret_access_key", "GITHUB_PAT", "DB_PASSWORD", "token"] {
+            assert!(is_private(name), "{name}");
+        }
+        for name in ["TOKENIZERS_PARALLELISM", "KEYBOARD", "PATH", "MONKEY", "PATIENCE", "KEY_COUNT"] {
+            assert!(!is_private(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn pairs_are_masked_and_commands_are_not() {
+        let mut request = serde_json::json!({"env": [["HF_TOKEN", "s3cret"], ["A", "b"]], "argv": ["API_KEY", "x"]});
+        mask(&mut request);
+        assert_eq!(request, serde_json::json!({"env": [["HF_TOKEN", MASK], ["A", "b"]], "argv": ["API_KEY", "x"]}));
+    }
+}

@@ -1,0 +1,77 @@
+//! Sees to it that somebody drives an experiment.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use crate::context::{Context, create_private_dir};
+use crate::model::ExperimentId;
+use crate::store::{LeaseError, Store, StoreError, lease_name};
+
+/// An experiment can't be driven.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// The store can't be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Somebody else drives it.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// The supervisor can't be started, or can't go on.
+    #[error("the supervisor of {id}: {reason}")]
+    Supervisor {
+        /// The experiment.
+        id: ExperimentId,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The supervisor's own words, in the experiment's folder.
+pub(super) const LOG: &str = "supervisor.log";
+
+/// Starts a detached supervisor unless the experiment is over or a living process drives it. Two that are started at
+/// once do no harm: the lease lets one of them go on.
+///
+/// # Errors
+/// The store can't be read, or the process can't be started.
+pub fn ensure_supervised(context: &Context, store: &Store, id: &ExperimentId) -> Result<(), WatchError> {
+    let summary = store.summary(id)?;
+    if summary.state.is_final() || summary.ended.is_some() {
+        return Ok(());
+    }
+    let lease = store.lease(&lease_name(id))?;
+    if lease.is_some_and(|lease| lease.is_live(context.clock.now())) {
+        return Ok(());
+    }
+    let failed = |reason: String| WatchError::Supervisor { id: id.clone(), reason };
+    let dir = context.experiment_dir(&summary.title, id);
+    create_private_dir(&dir).map_err(|error| failed(error.to_string()))?;
+    let path = dir.join(LOG);
+    let log = {
+        use std::os::unix::fs::OpenOptionsExt;
+        let mut options = std::fs::OpenOptions::new();
+        options.create(true).append(true).mode(0o600);
+        options.open(&path).map_err(|error| failed(format!("can't write {path}: {error}")))?
+    };
+    let errors = log.try_clone().map_err(|error| failed(error.to_string()))?;
+    let mut command = Command::new(&context.program);
+    command
+        .args(["supervise", id.as_str()])
+        .env_clear()
+        .envs(context.environment.iter())
+        .env("MIZZEN_HOME", &context.home)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::from(log))
+        .stderr(Stdio::from(errors));
+    // SAFETY: setsid(2) is async-signal-safe and touches no memory of this process.
+    unsafe {
+        command.pre_exec(|| {
+            // Out of the terminal's session: neither its Ctrl-C nor its end reaches the supervisor.
+            nix::unistd::setsid().map(drop).map_err(std::io::Error::from)
+        });
+    }
+    // Whoever started it may end before it or after it; it is not waited for here.
+    command.spawn().map_err(|error| failed(format!("can't start {}: {error}", context.program)))?;
+    Ok(())
+}
