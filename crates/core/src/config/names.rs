@@ -1,0 +1,158 @@
+//! The rules for texts: names, titles, variables, and what else `x-mizzen-format` can ask for.
+//!
+//! ```text
+//! schema { "x-mizzen-format": F } + Node ── problem(F, node) ──→ nothing, or the words for a diagnostic
+//! ```
+//!
+//! To add a format: one arm in [`problem`]. Schemas of executor kinds may use all of them.
+
+use super::diagnostic::{list_names, quote};
+use super::document::{Node, Value};
+use super::duration::Timespan;
+use super::interpolate::is_identifier;
+use super::spec::SecretReference;
+use super::sweep::number_from_text;
+
+/// The keyword of a schema that names one of these rules.
+pub const FORMAT_KEYWORD: &str = "x-mizzen-format";
+/// The longest name, in characters.
+pub const NAME_LIMIT: usize = 100;
+/// Titles that mean something else on the command line.
+pub const RESERVED_TITLES: [&str; 1] = ["latest"];
+
+/// Why a text is no name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Nothing at all.
+    #[error("it is empty")]
+    Empty,
+    /// Over [`NAME_LIMIT`] characters.
+    #[error("it has {0} characters, and {NAME_LIMIT} are allowed")]
+    Long(usize),
+    /// The first character must be a letter, a digit or `_`.
+    #[error("it must begin with a letter, a digit or `_`, not with {0}")]
+    First(String),
+    /// A character that names do not have.
+    #[error("it has {0}; letters, digits and `_`, `.`, `+`, `-` are allowed")]
+    Character(String),
+}
+
+fn describe_character(character: char) -> String {
+    match character {
+        ' ' => "a space".to_owned(),
+        '\n' | '\r' => "a line break".to_owned(),
+        '\t' => "a tab".to_owned(),
+        '/' | '\\' => format!("a slash ({})", quote(&character.to_string())),
+        _ => quote(&character.to_string()),
+    }
+}
+
+/// Checks a name: `[A-Za-z0-9_][A-Za-z0-9_.+-]*`, at most [`NAME_LIMIT`] characters.
+///
+/// # Errors
+/// The first rule that it breaks, as a fragment that completes "`…` is not a name: …".
+pub fn check_name(name: &str) -> Result<(), NameError> {
+    let Some(first) = name.chars().next() else {
+        return Err(NameError::Empty);
+    };
+    let allowed = |character: char| {
+        character.is_ascii_alphanumeric() || matches!(character, '_' | '.' | '+' | '-')
+    };
+    if let Some(character) = name.chars().find(|character| !allowed(*character)) {
+        return Err(NameError::Character(describe_character(character)));
+    }
+    if !first.is_ascii_alphanumeric() && first != '_' {
+        return Err(NameError::First(describe_character(first)));
+    }
+    let length = name.chars().count();
+    if length > NAME_LIMIT {
+        Err(NameError::Long(length))
+    } else {
+        Ok(())
+    }
+}
+
+/// A broken rule: the message, and what to say beside the caret.
+pub(crate) struct Problem {
+    pub(crate) message: String,
+    pub(crate) label: String,
+}
+
+fn not_a(text: &str, what: &str, why: impl ToString) -> Option<Problem> {
+    Some(Problem {
+        message: format!("{} is not {what}", quote(text)),
+        label: why.to_string(),
+    })
+}
+
+/// What a format finds wrong with a value of the right type.
+pub(crate) fn problem(format: &str, node: &Node) -> Option<Problem> {
+    match (format, &node.value) {
+        ("timespan" | "positive-timespan", value) => {
+            let span = match value {
+                Value::String(text) => Timespan::parse(text).map_err(|error| (text.clone(), error)),
+                Value::Number(number) => {
+                    Timespan::from_seconds_f64(number.value.as_f64().unwrap_or(f64::NAN))
+                        .map_err(|error| (number.text.clone(), error))
+                }
+                _ => return None,
+            };
+            match span {
+                Ok(span) if format == "positive-timespan" && span.is_zero() => Some(Problem {
+                    message: "the time must be more than 0".to_owned(),
+                    label: "leave the key out for no limit".to_owned(),
+                }),
+                Ok(_) => None,
+                Err((text, error)) => not_a(&text, "a length of time", error),
+            }
+        }
+        (_, Value::String(text)) => text_problem(format, text),
+        _ => None,
+    }
+}
+
+/// What a format finds wrong with a text, of a value or of a key.
+pub(crate) fn text_problem(format: &str, text: &str) -> Option<Problem> {
+    match format {
+        "name" => check_name(text)
+            .err()
+            .and_then(|error| not_a(text, "a name", error)),
+        "title" => match check_name(text) {
+            Err(error) => not_a(text, "a title", error),
+            Ok(()) if RESERVED_TITLES.contains(&text) => not_a(
+                text,
+                "a title",
+                format!(
+                    "{} always means the newest experiment",
+                    list_names(RESERVED_TITLES, "and")
+                ),
+            ),
+            Ok(()) => None,
+        },
+        "variable" if !is_identifier(text) => not_a(
+            text,
+            "the name of a variable",
+            "letters, digits and `_` are allowed, and no digit at the front",
+        ),
+        "secret" if SecretReference::parse(text).is_none() => {
+            // The text may be the secret itself: it is not repeated.
+            Some(Problem {
+                message: "a secret is given by reference".to_owned(),
+                label: "write `env:NAME`, `file:PATH` or `cmd:COMMAND`".to_owned(),
+            })
+        }
+        "number" if number_from_text(text).is_none() => not_a(text, "a number", ""),
+        "words" => match shlex::split(text) {
+            None => Some(Problem {
+                message: "the command cannot be split into words".to_owned(),
+                label: "a quote is not closed, or a backslash ends it".to_owned(),
+            }),
+            Some(words) if words.is_empty() => Some(Problem {
+                message: "the command is empty".to_owned(),
+                label: String::new(),
+            }),
+            Some(_) => None,
+        },
+        _ => None,
+    }
+}
