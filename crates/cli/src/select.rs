@@ -3,6 +3,8 @@
 use mizzen_core::model::ExperimentId;
 use mizzen_core::store::{ExperimentView, JobView};
 use mizzen_core::store::{ResolveError, Store, StoreError};
+use mizzen_core::submit::SubmitError;
+use mizzen_core::watch::WatchError;
 
 use crate::complete;
 use crate::report::Report;
@@ -41,12 +43,14 @@ pub(crate) fn open(surroundings: &Surroundings) -> Result<Store, Report> {
 /// # Errors
 /// None has this name, or several begin so.
 pub(crate) fn experiment(store: &Store, text: &str) -> Result<ExperimentId, Report> {
-    store.resolve(text).map_err(|error| match &error {
-        ResolveError::Store(_) => Report::usage(error.to_string()),
+    store.resolve(text).map_err(|error| match error {
+        ResolveError::Store(error) => error.into(),
         ResolveError::Ambiguous { .. } => Report::usage(error.to_string()).hint("type more of the id"),
-        ResolveError::None { text, .. } => {
+        ResolveError::None { ref text, ref similar } => {
             let report = Report::usage(error.to_string());
-            if job_of_latest(store, text) {
+            if let Some(similar) = similar.first() {
+                report.hint(format!("did you mean `{similar}`?"))
+            } else if job_of_latest(store, text) {
                 report.hint(format!("`{text}` is a job of the newest experiment: name that first, as in `latest {text}`"))
             } else {
                 report.hint("`mizzen ls` lists experiments")
@@ -102,6 +106,34 @@ fn no_job(view: &ExperimentView, name: &str) -> Report {
 
 impl From<StoreError> for Report {
     fn from(error: StoreError) -> Report {
-        Report::usage(error.to_string())
+        let report = Report::usage(error.to_string());
+        match error.hint() {
+            Some(hint) => report.hint(hint),
+            None => report,
+        }
+    }
+}
+
+impl From<SubmitError> for Report {
+    fn from(error: SubmitError) -> Report {
+        match error {
+            SubmitError::Store(error) => error.into(),
+            SubmitError::Running(ref id) => {
+                Report::usage(error.to_string()).hint(format!("`mizzen cancel {id}` ends it"))
+            }
+            SubmitError::NothingToRetry(ref id) => {
+                Report::usage(error.to_string()).hint(format!("`mizzen retry {id} JOB` runs a job again that succeeded"))
+            }
+            SubmitError::Files(_) | SubmitError::Executor(_) | SubmitError::Render(_) => Report::usage(error.to_string()),
+        }
+    }
+}
+
+impl From<WatchError> for Report {
+    fn from(error: WatchError) -> Report {
+        match error {
+            WatchError::Store(error) => error.into(),
+            other => Report::usage(other.to_string()),
+        }
     }
 }

@@ -80,7 +80,7 @@ pub(crate) enum Shown {
 /// The supervisor can't be started, or the store can't be read.
 pub(crate) fn attach_or_detach(
     surroundings: &Surroundings,
-    mut store: Store,
+    store: Store,
     id: ExperimentId,
     args: &AttachArgs,
     shown: Shown,
@@ -91,7 +91,7 @@ pub(crate) fn attach_or_detach(
     } else {
         Some(Signals::watch().map_err(|error| Report::usage(format!("signals can't be watched: {error}")))?)
     };
-    ensure_supervised(&surroundings.context, &mut store, &id)?;
+    ensure_supervised(&surroundings.context, &store, &id)?;
     match signals {
         None => detached(surroundings, &store, &id, args.json),
         Some(signals) => Attached::new(surroundings, store, id, args, shown, signals)?.stay(),
@@ -124,18 +124,21 @@ pub(crate) fn outcome_status(view: &ExperimentView) -> Status {
 }
 
 /// Pauses until another process has written to the store, for `longest` at most.
-pub(crate) fn wait_for_change(store: &Store, version: &mut i64, longest: Duration) {
+///
+/// # Errors
+/// The store can't be read.
+pub(crate) fn wait_for_change(store: &Store, version: &mut i64, longest: Duration) -> Result<(), Report> {
     let began = Instant::now();
     let mut pause = PAUSES.0;
     loop {
-        let now = store.data_version();
+        let now = store.data_version()?;
         if now != *version {
             *version = now;
-            return;
+            return Ok(());
         }
         let left = longest.saturating_sub(began.elapsed());
         if left.is_zero() {
-            return;
+            return Ok(());
         }
         rest(None, pause.min(left));
         pause = (pause * 5 / 4).min(PAUSES.1);
@@ -204,7 +207,7 @@ impl<'a> Attached<'a> {
 
     /// Until the end (`None`), or until the client leaves with a status of its own.
     fn watch(&mut self) -> Result<Option<Status>, Report> {
-        let mut version = self.store.data_version();
+        let mut version = self.store.data_version()?;
         let mut pause = PAUSES.0;
         let mut supervised = Instant::now();
         self.live.begin(&self.board)?;
@@ -227,23 +230,24 @@ impl<'a> Attached<'a> {
             self.live.tick(&self.board, self.surroundings.now());
             if supervised.elapsed() >= SUPERVISION_CHECK {
                 supervised = Instant::now();
-                ensure_supervised(&self.surroundings.context, &mut self.store, &self.id)?;
+                ensure_supervised(&self.surroundings.context, &self.store, &self.id)?;
             }
             pause = if news { PAUSES.0 } else { (pause * 5 / 4).min(PAUSES.1) };
-            self.pause(&mut version, pause);
+            self.pause(&mut version, pause)?;
         }
     }
 
     /// Waits for a signal, new log bytes or a written store.
-    fn pause(&mut self, version: &mut i64, pause: Duration) {
+    fn pause(&mut self, version: &mut i64, pause: Duration) -> Result<(), Report> {
         if self.live.wait(&self.signals, pause) {
-            return;
+            return Ok(());
         }
-        let now = self.store.data_version();
+        let now = self.store.data_version()?;
         if now == *version {
             rest(Some(&self.signals), pause);
         }
         *version = now;
+        Ok(())
     }
 
     fn read_events(&mut self) -> Result<bool, Report> {

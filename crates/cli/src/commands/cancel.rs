@@ -1,7 +1,5 @@
 //! `mizzen cancel`: ends jobs.
 
-use std::time::Duration;
-
 use clap::Args;
 use mizzen_core::model::CancelMode;
 use mizzen_core::submit;
@@ -54,14 +52,14 @@ pub(crate) fn run(args: CancelArgs, surroundings: &Surroundings) -> Result<Outco
     submit::cancel(&surroundings.context, &mut store, &id, &jobs, mode)?;
     let mut view = view;
     if !args.no_wait {
-        let mut version = store.data_version();
+        let mut version = store.data_version()?;
         loop {
             view = store.view(&id)?;
             if view.jobs.iter().all(|job| !chosen(job.index) || job.state.is_final()) {
                 break;
             }
-            ensure_supervised(&surroundings.context, &mut store, &id)?;
-            wait_for_change(&store, &mut version, SUPERVISION_CHECK.min(Duration::from_secs(1)));
+            ensure_supervised(&surroundings.context, &store, &id)?;
+            wait_for_change(&store, &mut version, SUPERVISION_CHECK)?;
         }
     }
     if args.json {

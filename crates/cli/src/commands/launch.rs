@@ -81,6 +81,6 @@ pub(crate) fn run(args: LaunchArgs, surroundings: &Surroundings) -> Result<Outco
     let prepared = prepare(&source, &args.jobs, args.on_failure.word(), surroundings)?;
     let context = &surroundings.context;
     let mut store = Store::open(&context.home)?;
-    submit::create(context, &mut store, prepared.plan, prepared.id.clone(), prepared.record)?;
+    submit::create(context, &mut store, &prepared.plan, &prepared.id, &prepared.record)?;
     attach_or_detach(surroundings, store, prepared.id, &args.attach, Shown::Progress { logs: args.logs })
 }

@@ -68,7 +68,7 @@ fn expression(text: &str) -> Result<Regex, String> {
 /// # Errors
 /// There is no such experiment, job, rank or attempt, or a log can't be read.
 pub(crate) fn run(args: LogsArgs, surroundings: &Surroundings) -> Result<Outcome, Report> {
-    let mut store = select::open(surroundings)?;
+    let store = select::open(surroundings)?;
     let id = select::experiment(&store, &args.experiment.experiment)?;
     let view = store.view(&id)?;
     let jobs = select::jobs(&view, &args.jobs)?;
@@ -83,7 +83,7 @@ pub(crate) fn run(args: LogsArgs, surroundings: &Surroundings) -> Result<Outcome
     };
     let selection = Selection { jobs, rank: args.rank, attempt: args.attempt, tail: args.tail, grep: args.grep };
     if args.follow {
-        follow(&mut store, &id, view, selection, &mut lines, surroundings)?;
+        follow(&store, &id, view, selection, &mut lines, surroundings)?;
     } else {
         show(&view, &selection, &mut lines, surroundings)?;
     }
@@ -118,7 +118,7 @@ fn show(
 }
 
 fn follow(
-    store: &mut Store,
+    store: &Store,
     id: &ExperimentId,
     mut view: ExperimentView,
     selection: Selection,

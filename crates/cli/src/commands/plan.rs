@@ -77,7 +77,7 @@ fn planned_job(job: JobPreview) -> PlannedJobDocument {
             .map(|file| FileDocument { path: file.path, contents: file.contents, executable: file.executable })
             .collect(),
         timeout: job.timeout,
-        retries: job.retries,
+        retries: job.retries.failure,
         request: job.request,
     }
 }

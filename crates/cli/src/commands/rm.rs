@@ -60,10 +60,10 @@ pub(crate) fn run(args: RmArgs, surroundings: &Surroundings) -> Result<Outcome, 
     for id in &ids {
         if args.force && !store.summary(id)?.state.is_final() {
             submit::cancel(&surroundings.context, &mut store, id, &[], CancelMode::Terminate)?;
-            let mut version = store.data_version();
+            let mut version = store.data_version()?;
             while !store.summary(id)?.state.is_final() {
-                ensure_supervised(&surroundings.context, &mut store, id)?;
-                wait_for_change(&store, &mut version, SUPERVISION_CHECK);
+                ensure_supervised(&surroundings.context, &store, id)?;
+                wait_for_change(&store, &mut version, SUPERVISION_CHECK)?;
             }
         }
         submit::remove(&surroundings.context, &mut store, id)?;

@@ -40,6 +40,6 @@ pub(crate) fn run(args: RunArgs, surroundings: &Surroundings) -> Result<Outcome,
     let prepared = prepare(&Source::Command(args.command), &args.jobs, None, surroundings)?;
     let context = &surroundings.context;
     let mut store = Store::open(&context.home)?;
-    submit::create(context, &mut store, prepared.plan, prepared.id.clone(), prepared.record)?;
+    submit::create(context, &mut store, &prepared.plan, &prepared.id, &prepared.record)?;
     attach_or_detach(surroundings, store, prepared.id, &args.attach, Shown::Log)
 }

@@ -63,7 +63,7 @@ pub(crate) fn status(store: &Store, id: &ExperimentId, all: bool) -> Result<Expe
 /// last on a terminal; the last one is left to the caller.
 fn watch(args: &StatusArgs, store: &Store, id: &ExperimentId, surroundings: &Surroundings) -> Result<(), Report> {
     let output = &surroundings.output;
-    let mut version = store.data_version();
+    let mut version = store.data_version()?;
     let mut lines_shown = 0;
     loop {
         let status = status(store, id, args.all)?;
@@ -80,6 +80,6 @@ fn watch(args: &StatusArgs, store: &Store, id: &ExperimentId, surroundings: &Sur
         if !output.data.terminal {
             output.print("\n")?;
         }
-        wait_for_change(store, &mut version, Duration::from_secs(if output.data.terminal { 1 } else { 3600 }));
+        wait_for_change(store, &mut version, Duration::from_secs(if output.data.terminal { 1 } else { 3600 }))?;
     }
 }

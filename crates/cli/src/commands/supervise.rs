@@ -20,6 +20,6 @@ pub(crate) struct SuperviseArgs {
 /// # Errors
 /// The store can't be used, or another supervisor took over.
 pub(crate) fn run(args: SuperviseArgs, surroundings: &Surroundings) -> Result<Outcome, Report> {
-    mizzen_core::watch::supervise(surroundings.context.clone(), args.id)?;
+    mizzen_core::watch::supervise(&surroundings.context, &args.id)?;
     Ok(Outcome::done(Status::Succeeded))
 }

@@ -31,10 +31,10 @@ pub(crate) struct WaitArgs {
 /// # Errors
 /// There is no such experiment, the store can't be read, or the time ran out.
 pub(crate) fn run(args: WaitArgs, surroundings: &Surroundings) -> Result<Outcome, Report> {
-    let mut store = select::open(surroundings)?;
+    let store = select::open(surroundings)?;
     let id = select::experiment(&store, &args.experiment.experiment)?;
     let began = Instant::now();
-    let mut version = store.data_version();
+    let mut version = store.data_version()?;
     loop {
         let state = store.summary(&id)?.state;
         if state.is_final() {
@@ -47,9 +47,9 @@ pub(crate) fn run(args: WaitArgs, surroundings: &Surroundings) -> Result<Outcome
                 .with_status(Status::StillRunning)
                 .hint(format!("it goes on; `mizzen status {id}` shows it, `mizzen cancel {id}` ends it")));
         }
-        ensure_supervised(&surroundings.context, &mut store, &id)?;
+        ensure_supervised(&surroundings.context, &store, &id)?;
         let pause = SUPERVISION_CHECK.min(Duration::from_secs_f64(left.min(60.0)));
-        wait_for_change(&store, &mut version, pause);
+        wait_for_change(&store, &mut version, pause)?;
     }
     let view = store.view(&id)?;
     let status = outcome_status(&view);
