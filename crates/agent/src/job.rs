@@ -29,7 +29,7 @@ use crate::clock::{now_micros, seconds};
 use crate::devices::{DeviceError, HeldDevices};
 use crate::oom::OomCounter;
 use crate::program::{LaunchError, Program};
-use crate::reap::{Look, Sweep};
+use crate::reap::{Look, Sweep, ToldGroups};
 use crate::spawn::Spawner;
 use crate::sys::{self, ChildEnd, How, Usage, Waited};
 use crate::tail::last_lines;
@@ -73,7 +73,9 @@ pub(crate) struct JobInHand {
     timeout_at: Option<Instant>,
     kill_at: Option<Instant>,
     heartbeat_at: Option<Instant>,
-    /// There once the last rank has ended.
+    /// What the sweep must know of the signals before it.
+    groups: ToldGroups,
+    /// There once the last rank has ended, if something is left.
     sweep: Option<Sweep>,
     /// SIGKILL was asked for: leftovers get no grace period either.
     impatient: bool,
@@ -139,6 +141,7 @@ impl JobInHand {
             timeout_at: job.timeout.map(|timeout| now + seconds(timeout)),
             kill_at: None,
             heartbeat_at: None,
+            groups: ToldGroups::default(),
             sweep: None,
             impatient: false,
             oom_kills_before: tools.oom.read(),
@@ -256,11 +259,11 @@ impl JobInHand {
         } else {
             self.grace
         };
-        match self
+        let kill_at = self.kill_at;
+        let sweep = self
             .sweep
-            .get_or_insert_with(|| Sweep::new(now, grace))
-            .look(now, abandoned)
-        {
+            .get_or_insert_with(|| Sweep::new(now, grace, kill_at));
+        match sweep.look(now, abandoned, &self.groups) {
             Look::NotYet => Reaped::NotYet,
             Look::Done => Reaped::Done,
             Look::GivenUp(left) => {
@@ -281,7 +284,7 @@ impl JobInHand {
                 if self
                     .sweep
                     .as_mut()
-                    .is_some_and(|sweep| sweep.child_ended(ended))
+                    .is_some_and(|sweep| sweep.child_ended(ended.pid))
                 {
                     tally.ended = now_micros();
                 }
@@ -350,7 +353,10 @@ impl JobInHand {
     /// Passes a signal to every rank's process group.
     pub(crate) fn forward(&mut self, signal: i32) {
         for (pid, rank) in &mut self.live {
-            rank.killed |= signal == libc::SIGKILL;
+            if signal == libc::SIGKILL {
+                rank.killed = true;
+                self.groups.killed.insert(*pid);
+            }
             // Errors are left aside: a number that is no signal, or processes of another user, which only they can end.
             let _ = sys::signal_group(*pid, signal);
         }
@@ -361,6 +367,7 @@ impl JobInHand {
         self.forward(signal);
         // A stopped process takes no signal but SIGKILL before it goes on.
         self.forward(libc::SIGCONT);
+        self.groups.told.extend(self.live.keys());
         if !self.live.is_empty() {
             self.kill_at
                 .get_or_insert_with(|| Instant::now() + self.grace);

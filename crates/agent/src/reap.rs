@@ -12,6 +12,10 @@
 //! up here sooner or later, a generation at a time, whatever session or group it fled to. Killing goes by process
 //! group as well as by process: a group is signalled as one, which a process that forks and ends can't outrun.
 //!
+//! What was told to end together with its rank, because it is of the rank's group, is not told again: a program that saves
+//! its state on the first SIGTERM may well give up on a second one, and has the job's whole grace period to finish. It
+//! counts as a straggler only if it must be killed after that.
+//!
 //! Pitfall: what runs as another user (sudo) or sleeps in the kernel on a dead file server can't be ended by anybody
 //! like us. After the last limit such processes are abandoned and named on stderr, so that the job can end.
 
@@ -37,9 +41,18 @@ pub(crate) struct Sweep {
     give_up_at: Instant,
     pause: Duration,
     next_look: Instant,
-    /// Living children that were signalled and have not been seen to end.
+    /// Living children that were signalled for outliving their ranks, and have not been seen to end.
     signalled: HashSet<i32>,
     stragglers: u32,
+}
+
+/// The process groups of ranks that were signalled while their ranks lived.
+#[derive(Debug, Default)]
+pub(crate) struct ToldGroups {
+    /// Told to end.
+    pub(crate) told: HashSet<i32>,
+    /// Sent SIGKILL: what is still there is on its way out.
+    pub(crate) killed: HashSet<i32>,
 }
 
 /// What a look at the leftovers brought.
@@ -54,8 +67,10 @@ pub(crate) enum Look {
 }
 
 impl Sweep {
-    pub(crate) fn new(now: Instant, grace: Duration) -> Sweep {
+    /// `job_kill_at`: when the job's own grace period is over, if it is being ended.
+    pub(crate) fn new(now: Instant, grace: Duration, job_kill_at: Option<Instant>) -> Sweep {
         let kill_at = now + grace.min(LONGEST_GRACE);
+        let kill_at = job_kill_at.map_or(kill_at, |job_kill_at| job_kill_at.max(kill_at));
         Sweep {
             kill_at,
             give_up_at: kill_at + KILLING,
@@ -76,10 +91,8 @@ impl Sweep {
     }
 
     /// Takes note of a child's end; true if it was a process that had to be ended.
-    pub(crate) fn child_ended(&mut self, ended: &sys::ChildEnd) -> bool {
-        // A signal to a group also ends processes that were not seen by themselves.
-        let by_us = matches!(ended.how, sys::How::Signal(libc::SIGTERM | libc::SIGKILL));
-        let straggler = self.signalled.remove(&ended.pid) || by_us;
+    pub(crate) fn child_ended(&mut self, pid: i32) -> bool {
+        let straggler = self.signalled.remove(&pid);
         self.stragglers += u32::from(straggler);
         straggler
     }
@@ -93,7 +106,12 @@ impl Sweep {
     }
 
     /// Signals what there is to signal. `abandoned` are children of which this job is not to take notice.
-    pub(crate) fn look(&mut self, now: Instant, abandoned: &HashSet<i32>) -> Look {
+    pub(crate) fn look(
+        &mut self,
+        now: Instant,
+        abandoned: &HashSet<i32>,
+        groups: &ToldGroups,
+    ) -> Look {
         let left: Vec<i32> = children()
             .into_iter()
             .filter(|pid| !abandoned.contains(pid))
@@ -109,7 +127,12 @@ impl Sweep {
             let Some(stat) = ProcessStat::read(pid).filter(|stat| !stat.is_dead()) else {
                 continue;
             };
-            let new = self.signalled.insert(pid);
+            let spared = if killing {
+                &groups.killed
+            } else {
+                &groups.told
+            };
+            let new = !spared.contains(&stat.group) && self.signalled.insert(pid);
             if killing {
                 end(&stat, pid, libc::SIGKILL);
             } else if new {

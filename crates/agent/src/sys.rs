@@ -123,7 +123,7 @@ pub(crate) fn signal_group(group: i32, signal: i32) -> Result<(), Errno> {
 pub(crate) fn become_agent() -> io::Result<SignalFd> {
     nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
     // Children inherit what is ignored (nohup's SIGHUP, the Rust runtime's SIGPIPE), and an ignored SIGCHLD would
-    // let exit statuses vanish. As all signals are blocked, "default" does no harm to the agent itself.
+    // let exit statuses vanish. (The C library keeps its own two, 32 and 33, to itself: those stay as they are.) As all signals are blocked, "default" does no harm to the agent itself.
     for signal in 1..=libc::SIGRTMAX() {
         stop_ignoring(signal);
     }

@@ -74,7 +74,8 @@ impl Agent {
                 let hash = blake3::hash(bytes).to_hex();
                 let folder = home.join("agents").join(&hash[..16]);
                 let path = folder.join("mizzen-agent");
-                let there = fs_err::metadata(&path).is_ok_and(|found| found.len() == bytes.len() as u64);
+                let there =
+                    fs_err::metadata(&path).is_ok_and(|found| found.len() == bytes.len() as u64);
                 if !there {
                     create_private_dir(&folder)?;
                     let temporary = folder.join(format!("mizzen-agent.{}", std::process::id()));
@@ -119,7 +120,9 @@ impl Ids for RandomIds {
         // The kernel's generator fails only before it is seeded, at boot; the address of a local is then still better
         // than refusing, since the store refuses an id that it has already.
         if getrandom::fill(&mut bytes).is_err() {
-            bytes = jiff::Timestamp::now().as_nanosecond().to_le_bytes()[..10].try_into().unwrap_or(bytes);
+            bytes = jiff::Timestamp::now().as_nanosecond().to_le_bytes()[..10]
+                .try_into()
+                .unwrap_or(bytes);
         }
         ExperimentId::from_bytes(&bytes)
     }
@@ -135,7 +138,12 @@ pub fn create_private_dir(path: &Utf8Path) -> std::io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|error| std::io::Error::new(error.kind(), format!("can't make the folder {path}: {error}")))
+        .map_err(|error| {
+            std::io::Error::new(
+                error.kind(),
+                format!("can't make the folder {path}: {error}"),
+            )
+        })
 }
 
 /// Writes a whole file with the given permissions.
@@ -145,7 +153,9 @@ pub fn create_private_dir(path: &Utf8Path) -> std::io::Result<()> {
 pub fn write_file(path: &Utf8Path, contents: &[u8], mode: u32) -> std::io::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
-    let with_path = |error: std::io::Error| std::io::Error::new(error.kind(), format!("can't write {path}: {error}"));
+    let with_path = |error: std::io::Error| {
+        std::io::Error::new(error.kind(), format!("can't write {path}: {error}"))
+    };
     let mut file = std::fs::OpenOptions::new()
         .write(true)
         .create(true)

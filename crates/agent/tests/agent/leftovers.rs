@@ -90,8 +90,37 @@ fn an_immediate_cancel_does_not_wait_for_leftovers() {
 #[test]
 fn mere_background_children_that_ended_are_no_stragglers() {
     let scratch = Scratch::new();
-    let record = Agent::start().finish(&scratch.shell("job", "true & true & (true &) ; wait"));
+    // The last one is nobody's child but the agent's, and gone only once the agent has taken its end.
+    let script = "true & true & wait; orphan=$(true > /dev/null & echo $!); while kill -0 $orphan; do :; done";
+    let record = Agent::start().finish(&scratch.shell("job", script));
     assert_eq!((record.outcome, record.stragglers), (Outcome::Succeeded, 0));
+}
+
+#[test]
+fn a_child_of_the_rank_has_the_whole_grace_period_to_save_its_state() {
+    let scratch = Scratch::new();
+    let mut ready = scratch.fifo("ready");
+    let go = scratch.fifo("go");
+    // The rank dies of the first SIGTERM, its child goes on for as long as the test likes; a second one would end it.
+    let saver = scratch.script(
+        "saver",
+        &format!(
+            "#!/bin/sh\nsave() {{ trap 'exit 1' TERM; echo saving > {0}; read line < {1}; echo saved; exit 0; }}\n\
+             trap save TERM\necho up > {0}\nwhile :; do sleep 0.01; done\n",
+            ready.path, go.path
+        ),
+    );
+    let job = scratch.shell("job", &format!("{saver} & wait"));
+    let mut agent = Agent::start();
+    agent.run(&job);
+    agent.started();
+    assert_eq!(ready.line(), "up");
+    agent.cancel(&job, false);
+    assert_eq!(ready.line(), "saving");
+    go.write("now\n");
+    let record = agent.ended().remove(0);
+    assert_eq!((record.outcome, record.stragglers), (Outcome::Cancelled, 0));
+    assert_eq!(scratch.log("job", 0), b"saved\n");
 }
 
 #[test]

@@ -156,7 +156,9 @@ impl Fifo {
     }
 
     pub(crate) fn write(&self, text: &str) {
-        (&self.file).write_all(text.as_bytes()).expect("a FIFO with room");
+        (&self.file)
+            .write_all(text.as_bytes())
+            .expect("a FIFO with room");
     }
 }
 
@@ -325,9 +327,14 @@ pub(crate) fn is_gone(pid: i32) -> bool {
 
 pub(crate) fn kill(pid: i32, signal: i32) {
     // SAFETY: kill(2) takes two integers.
-    assert_eq!(
-        unsafe { libc::kill(pid, signal) },
-        0,
-        "process {pid} can't be signalled"
-    );
+    let answer = unsafe { libc::kill(pid, signal) };
+    assert_eq!(answer, 0, "process {pid} can't be signalled");
+}
+
+/// A set of signals out of a line of `/proc/<pid>/status`, without the two that the C library keeps to itself.
+pub(crate) fn signals(line: &str) -> u64 {
+    let (_, set) = line
+        .split_once('\t')
+        .expect("a line `Name:<tab>hexadecimal`");
+    u64::from_str_radix(set, 16).expect("a set of signals") & !(0b11 << 31)
 }

@@ -26,7 +26,10 @@ pub struct Base {
     pub experiment_dir: String,
 }
 
-pub(super) fn write_configs(base: &Base, cfgs: &[(String, String)]) -> std::io::Result<Vec<String>> {
+pub(super) fn write_configs(
+    base: &Base,
+    cfgs: &[(String, String)],
+) -> std::io::Result<Vec<String>> {
     let folder = camino::Utf8Path::new(&base.job_dir).join("configs");
     create_private_dir(&folder)?;
     cfgs.iter()

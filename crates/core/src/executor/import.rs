@@ -49,8 +49,10 @@ pub fn import_executor(
 ) -> Result<Box<dyn Executor>, ImportError> {
     let default = context.home.join("executors.toml");
     let path = file_path.unwrap_or(&default);
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ImportError::Read { path: path.to_string(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| ImportError::Read {
+        path: path.to_string(),
+        source,
+    })?;
     let layer = Layer {
         origin: Origin::User,
         name: path.to_string(),
@@ -60,12 +62,26 @@ pub fn import_executor(
     let failed = |failure: config::Failure| ImportError::Config(Box::new(failure));
     let overrides = overrides
         .iter()
-        .map(|(key, value)| config::Override::parse(&format!("executors.{name}.{key}={value}"), Origin::CommandLine))
+        .map(|(key, value)| {
+            config::Override::parse(
+                &format!("executors.{name}.{key}={value}"),
+                Origin::CommandLine,
+            )
+        })
         .collect::<Result<Vec<_>, _>>()
         .map_err(failed)?;
     let environment = |name: &str| context.variable(name).map(str::to_owned);
     // Without overrides first: an unknown name is then not mistaken for a new one that an override makes.
-    let known = config::load_executors(std::slice::from_ref(&layer), &[], &environment, &vocabulary()).map_err(failed)?;
+    let load = |overrides: &[config::Override]| {
+        config::load(
+            std::slice::from_ref(&layer),
+            overrides,
+            &environment,
+            &vocabulary(),
+        )
+        .map_err(failed)
+    };
+    let known = load(&[])?.spec.executors;
     if !known.contains_key(name) {
         return Err(ImportError::Unknown {
             name: name.to_owned(),
@@ -73,8 +89,11 @@ pub fn import_executor(
             known: known.keys().cloned().collect::<Vec<_>>().join(", "),
         });
     }
-    let executors = config::load_executors(&[layer], &overrides, &environment, &vocabulary()).map_err(failed)?;
+    let executors = load(&overrides)?.spec.executors;
     let spec = &executors[name];
-    let config = ExecutorConfig { kind: spec.kind.clone(), settings: spec.settings.clone() };
+    let config = ExecutorConfig {
+        kind: spec.kind.clone(),
+        settings: spec.settings.clone(),
+    };
     Ok(build(name, &config)?)
 }

@@ -75,7 +75,10 @@ impl ExecutorMacros {
             ("num_nodes_var", self.num_nodes_var.as_str()),
             ("node_rank_var", self.node_rank_var.as_str()),
             ("het_group_host_var", self.het_group_host_var.as_str()),
-            ("ft_launcher_cfg_path_var", self.ft_launcher_cfg_path_var.as_str()),
+            (
+                "ft_launcher_cfg_path_var",
+                self.ft_launcher_cfg_path_var.as_str(),
+            ),
         ])
     }
 
@@ -150,11 +153,16 @@ pub fn safe_substitute(text: &str, values: &BTreeMap<&str, &str>) -> String {
 }
 
 fn identifier_length(text: &str) -> usize {
-    let starts = text.bytes().next().is_some_and(|byte| byte == b'_' || byte.is_ascii_alphabetic());
+    let starts = text
+        .bytes()
+        .next()
+        .is_some_and(|byte| byte == b'_' || byte.is_ascii_alphabetic());
     if !starts {
         return 0;
     }
-    text.bytes().take_while(|&byte| byte == b'_' || byte.is_ascii_alphanumeric()).count()
+    text.bytes()
+        .take_while(|&byte| byte == b'_' || byte.is_ascii_alphanumeric())
+        .count()
 }
 
 #[cfg(test)]
@@ -180,7 +188,10 @@ mod tests {
             ("$head_node_ip_var:1", "head_node_ip:1"),
             ("$$${het_group_host_var}_2", "$het_group_host_2"),
             ("$het_group_host_var_2", "$het_group_host_var_2"),
-            ("${unknown} $unknown $ $1 ${ ${} ${1} ${num_nodes_var", "${unknown} $unknown $ $1 ${ ${} ${1} ${num_nodes_var"),
+            (
+                "${unknown} $unknown $ $1 ${ ${} ${1} ${num_nodes_var",
+                "${unknown} $unknown $ $1 ${ ${} ${1} ${num_nodes_var",
+            ),
             ("$$$$", "$$"),
             ("$$", "$"),
             ("$", "$"),
@@ -191,7 +202,10 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(macros().substitute(text), expected, "{text}");
         }
-        assert_eq!(macros().substitute(&ExecutorMacros::group_host(1)), "$het_group_host_1");
+        assert_eq!(
+            macros().substitute(&ExecutorMacros::group_host(1)),
+            "$het_group_host_1"
+        );
     }
 
     #[test]
@@ -200,7 +214,9 @@ mod tests {
             name: "r".to_owned(),
             entrypoint: "${num_nodes_var}".to_owned(),
             args: vec!["--nodes=$$${num_nodes_var}".to_owned()],
-            env: [("A", "$${node_rank_var}"), ("B", "$$${node_rank_var}")].into_iter().collect(),
+            env: [("A", "$${node_rank_var}"), ("B", "$$${node_rank_var}")]
+                .into_iter()
+                .collect(),
             ..Role::default()
         };
         let before = role.clone();
@@ -209,7 +225,10 @@ mod tests {
         assert_eq!(after.args, ["--nodes=$SLURM_NNODES"]);
         assert_eq!(after.env.get("A"), Some("${node_rank_var}"));
         assert_eq!(after.env.get("B"), Some("$SLURM_NODEID"));
-        assert_eq!(after.entrypoint, "${num_nodes_var}", "the entrypoint is no argument");
+        assert_eq!(
+            after.entrypoint, "${num_nodes_var}",
+            "the entrypoint is no argument"
+        );
     }
 
     #[test]

@@ -29,7 +29,8 @@ pub use macros::{ExecutorMacros, safe_substitute};
 pub use registry::{Entry, ExecutorError, build, check, find_kind, registry, vocabulary};
 pub use request::{RenderError, RenderedMember, Request, SecretUse, Unit, UnitMember};
 pub use scheduler::{
-    CancelError, ConnectError, MemberEnd, Observation, ObserveError, Observed, Scheduler, SubmitError, end_from_record,
+    CancelError, ConnectError, MemberEnd, Observation, ObserveError, Observed, Scheduler,
+    SubmitError, end_from_record,
 };
 pub use secret::{SecretError, resolve as resolve_secret};
 
@@ -55,7 +56,12 @@ pub trait Executor: Debug + Send + Sync {
 
     /// One line for people.
     fn info(&self) -> String {
-        format!("{} executor: {} node(s) with {} process(es) each", self.kind(), self.nnodes(), self.nproc_per_node())
+        format!(
+            "{} executor: {} node(s) with {} process(es) each",
+            self.kind(),
+            self.nnodes(),
+            self.nproc_per_node()
+        )
     }
 
     /// Tells the executor which experiment and which job it is for. `task_dir` is relative to `exp_dir`.
@@ -86,7 +92,10 @@ pub trait Executor: Debug + Send + Sync {
     /// # Errors
     /// No launcher has the name, or the settings are not a launcher's.
     fn get_launcher(&self) -> Result<Launcher, LauncherError> {
-        self.base().launcher.as_ref().map_or_else(|| Ok(Launcher::default()), Launcher::from_value)
+        self.base()
+            .launcher
+            .as_ref()
+            .map_or_else(|| Ok(Launcher::default()), Launcher::from_value)
     }
 
     /// The words before every rank's command, without the program; `None` when nothing goes before it.

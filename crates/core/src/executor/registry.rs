@@ -47,7 +47,10 @@ pub fn vocabulary() -> config::Vocabulary {
             })
             .collect(),
         launchers: LAUNCHERS.iter().map(|&name| name.to_owned()).collect(),
-        macros: ExecutorMacros::NAMES.iter().map(|&name| name.to_owned()).collect(),
+        macros: ExecutorMacros::NAMES
+            .iter()
+            .map(|&name| name.to_owned())
+            .collect(),
     }
 }
 
@@ -82,10 +85,18 @@ pub fn build(name: &str, config: &ExecutorConfig) -> Result<Box<dyn Executor>, E
     let entry = find_kind(&config.kind).ok_or_else(|| ExecutorError::Kind {
         name: name.to_owned(),
         kind: config.kind.clone(),
-        known: REGISTRY.iter().map(|entry| entry.kind).collect::<Vec<_>>().join(", "),
+        known: REGISTRY
+            .iter()
+            .map(|entry| entry.kind)
+            .collect::<Vec<_>>()
+            .join(", "),
     })?;
-    (entry.build)(serde_json::Value::Object(config.settings.clone()))
-        .map_err(|source| ExecutorError::Settings { name: name.to_owned(), source })
+    (entry.build)(serde_json::Value::Object(config.settings.clone())).map_err(|source| {
+        ExecutorError::Settings {
+            name: name.to_owned(),
+            source,
+        }
+    })
 }
 
 /// Looks whether jobs could run on the executor, for `mizzen doctor`.

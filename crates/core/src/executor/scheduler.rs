@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 
 use super::Request;
-use crate::model::{CancelMode, Cause, ExitRecord, Handle, JobState, Outcome, SubmissionKey, Timestamp};
+use crate::model::{
+    CancelMode, Cause, ExitRecord, Handle, JobState, Outcome, SubmissionKey, Timestamp,
+};
 
 /// A live connection to the place where jobs run.
 #[async_trait]
@@ -12,7 +14,11 @@ pub trait Scheduler: Send + Sync {
     async fn submit(&self, request: &Request) -> Result<Handle, SubmitError>;
 
     /// Looks for what was submitted under a key. `None`: the place was asked and has nothing under it.
-    async fn find(&self, key: &SubmissionKey, request: &Request) -> Result<Option<Handle>, ObserveError>;
+    async fn find(
+        &self,
+        key: &SubmissionKey,
+        request: &Request,
+    ) -> Result<Option<Handle>, ObserveError>;
 
     /// Asks for many jobs at once. A handle that the place says nothing about has no observation: that is not an end.
     async fn observe(&self, handles: &[Handle]) -> Result<Vec<Observation>, ObserveError>;
@@ -88,10 +94,17 @@ pub fn end_from_record(record: ExitRecord) -> MemberEnd {
         Outcome::GroupEnded => Some("ended with its group's leader".to_owned()),
         Outcome::GroupFailed => Some("ended because another job of its group failed".to_owned()),
         Outcome::LaunchFailed => record.ranks.iter().find_map(|rank| rank.error.clone()),
-        Outcome::Interrupted => Some("the agent beside the job was told to end by a signal".to_owned()),
+        Outcome::Interrupted => {
+            Some("the agent beside the job was told to end by a signal".to_owned())
+        }
         _ => None,
     };
-    MemberEnd { state, cause, message, record: Some(record) }
+    MemberEnd {
+        state,
+        cause,
+        message,
+        record: Some(record),
+    }
 }
 
 /// A request could not be sent.

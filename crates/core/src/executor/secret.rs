@@ -37,20 +37,34 @@ pub enum SecretError {
 ///
 /// # Errors
 /// There is no such value, or it can't stand in an environment.
-pub fn resolve(reference: &str, environment: &BTreeMap<String, String>) -> Result<String, SecretError> {
+pub fn resolve(
+    reference: &str,
+    environment: &BTreeMap<String, String>,
+) -> Result<String, SecretError> {
     let bytes = if let Some(name) = reference.strip_prefix("env:") {
-        environment.get(name).ok_or_else(|| SecretError::Variable(name.to_owned()))?.clone().into_bytes()
+        environment
+            .get(name)
+            .ok_or_else(|| SecretError::Variable(name.to_owned()))?
+            .clone()
+            .into_bytes()
     } else if let Some(path) = reference.strip_prefix("file:") {
         let path = match (path.strip_prefix("~/"), environment.get("HOME")) {
             (Some(rest), Some(home)) => format!("{home}/{rest}"),
             _ => path.to_owned(),
         };
-        let failed = |error: std::io::Error| SecretError::File { path: path.clone(), reason: error.to_string() };
+        let failed = |error: std::io::Error| SecretError::File {
+            path: path.clone(),
+            reason: error.to_string(),
+        };
         without_line_end(std::fs::read(&path).map_err(failed)?)
     } else if let Some(command) = reference.strip_prefix("cmd:") {
-        let failed = |reason: String| SecretError::Command { command: command.to_owned(), reason };
+        let failed = |reason: String| SecretError::Command {
+            command: command.to_owned(),
+            reason,
+        };
         let words = shlex::split(command).filter(|words| !words.is_empty());
-        let words = words.ok_or_else(|| failed("its quotes are not closed, or it is empty".to_owned()))?;
+        let words =
+            words.ok_or_else(|| failed("its quotes are not closed, or it is empty".to_owned()))?;
         let output = std::process::Command::new(&words[0])
             .args(&words[1..])
             .env_clear()
@@ -87,14 +101,25 @@ mod tests {
 
     #[test]
     fn references_are_resolved_and_errors_do_not_tell_values() {
-        let environment = BTreeMap::from([("TOKEN".to_owned(), "s3cret".to_owned()), ("PATH".to_owned(), "/usr/bin:/bin".to_owned())]);
+        let environment = BTreeMap::from([
+            ("TOKEN".to_owned(), "s3cret".to_owned()),
+            ("PATH".to_owned(), "/usr/bin:/bin".to_owned()),
+        ]);
         assert_eq!(resolve("env:TOKEN", &environment).unwrap(), "s3cret");
         assert_eq!(resolve("cmd:echo 'a b'", &environment).unwrap(), "a b");
         let file = std::env::temp_dir().join(format!("mizzen-secret-{}", std::process::id()));
         std::fs::write(&file, "from a file\r\n").unwrap();
-        assert_eq!(resolve(&format!("file:{}", file.display()), &environment).unwrap(), "from a file");
+        assert_eq!(
+            resolve(&format!("file:{}", file.display()), &environment).unwrap(),
+            "from a file"
+        );
         std::fs::remove_file(&file).unwrap();
-        for (reference, text) in [("env:NO", "NO is not set"), ("plain", "no reference"), ("cmd:false", "exit status: 1"), ("file:/no/such", "No such file")] {
+        for (reference, text) in [
+            ("env:NO", "NO is not set"),
+            ("plain", "no reference"),
+            ("cmd:false", "exit status: 1"),
+            ("file:/no/such", "No such file"),
+        ] {
             let error = resolve(reference, &environment).unwrap_err().to_string();
             assert!(error.contains(text), "{error}");
         }

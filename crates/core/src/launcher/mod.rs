@@ -75,8 +75,12 @@ impl Launcher {
     /// The name is unknown or the settings are not a launcher's.
     pub fn from_value(value: &serde_json::Value) -> Result<Launcher, LauncherError> {
         let launcher = match value {
-            serde_json::Value::String(kind) => Launcher { kind: kind.clone(), ..Launcher::default() },
-            other => Launcher::deserialize(other).map_err(|error| LauncherError::Settings(error.to_string()))?,
+            serde_json::Value::String(kind) => Launcher {
+                kind: kind.clone(),
+                ..Launcher::default()
+            },
+            other => Launcher::deserialize(other)
+                .map_err(|error| LauncherError::Settings(error.to_string()))?,
         };
         if LAUNCHERS.contains(&launcher.kind.as_str()) {
             Ok(launcher)
@@ -95,7 +99,10 @@ impl Launcher {
         let mut words: Vec<String> = ["profile", "-s", "none", "-t"].map(str::to_owned).into();
         words.push(self.nsys_trace.join(","));
         words.push("-o".to_owned());
-        words.push(format!("{profile_dir}/{}/{}", self.nsys_folder, self.nsys_filename));
+        words.push(format!(
+            "{profile_dir}/{}/{}",
+            self.nsys_folder, self.nsys_filename
+        ));
         words.extend(self.nsys_extra_args.iter().cloned());
         if self.nsys_gpu_metrics {
             words.push("--gpu-metrics-device=all".to_owned());
@@ -110,7 +117,10 @@ mod tests {
 
     #[test]
     fn the_profilers_words_are_nemo_runs() {
-        let launcher = Launcher { nsys_profile: true, ..Launcher::default() };
+        let launcher = Launcher {
+            nsys_profile: true,
+            ..Launcher::default()
+        };
         assert_eq!(
             launcher.nsys_prefix("/nemo_run").unwrap().join(" "),
             "profile -s none -t nvtx,cuda -o /nemo_run/nsys_profile/profile_%p --force-overwrite=true \
@@ -122,6 +132,9 @@ mod tests {
     #[test]
     fn an_unknown_launcher_is_named() {
         let error = Launcher::from_value(&serde_json::json!("torchrum")).unwrap_err();
-        assert_eq!(error.to_string(), "there is no launcher `torchrum`; there are: none");
+        assert_eq!(
+            error.to_string(),
+            "there is no launcher `torchrum`; there are: none"
+        );
     }
 }

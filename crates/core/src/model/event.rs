@@ -151,8 +151,12 @@ pub enum FailureClass {
 
 impl FailureClass {
     /// All of them.
-    pub const ALL: [FailureClass; 4] =
-        [FailureClass::Failure, FailureClass::Preempted, FailureClass::Node, FailureClass::Timeout];
+    pub const ALL: [FailureClass; 4] = [
+        FailureClass::Failure,
+        FailureClass::Preempted,
+        FailureClass::Node,
+        FailureClass::Timeout,
+    ];
 
     /// The budget that pays for a further attempt after an end for this cause; `None`: it is never tried again.
     #[must_use]
@@ -162,7 +166,9 @@ impl FailureClass {
             Cause::Preempted => Some(FailureClass::Preempted),
             Cause::NodeFailure | Cause::Lost => Some(FailureClass::Node),
             Cause::Timeout => Some(FailureClass::Timeout),
-            Cause::LaunchFailure | Cause::UpstreamFailed | Cause::Cancelled | Cause::NotNeeded => None,
+            Cause::LaunchFailure | Cause::UpstreamFailed | Cause::Cancelled | Cause::NotNeeded => {
+                None
+            }
         }
     }
 }
@@ -196,7 +202,9 @@ impl EventKind {
             | EventKind::Ended { job, .. }
             | EventKind::Skipped { job, .. }
             | EventKind::Reset { job } => Some(*job),
-            EventKind::Supervised { .. } | EventKind::CancelRequested { .. } | EventKind::Finished { .. } => None,
+            EventKind::Supervised { .. }
+            | EventKind::CancelRequested { .. }
+            | EventKind::Finished { .. } => None,
         }
     }
 }

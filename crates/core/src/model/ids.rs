@@ -21,7 +21,12 @@ impl ExperimentId {
     /// From random bytes: one letter a byte.
     #[must_use]
     pub fn from_bytes(bytes: &[u8; 10]) -> ExperimentId {
-        ExperimentId(bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect())
+        ExperimentId(
+            bytes
+                .iter()
+                .map(|byte| char::from(ALPHABET[usize::from(byte % 32)]))
+                .collect(),
+        )
     }
 
     /// Reads an id that somebody wrote.
@@ -30,8 +35,14 @@ impl ExperimentId {
     /// The text holds something else than lower-case ASCII letters and digits, or is empty or over 40 characters.
     pub fn parse(text: &str) -> Result<ExperimentId, IdError> {
         let fits = (1..=40).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-        if fits { Ok(ExperimentId(text.to_owned())) } else { Err(IdError(text.to_owned())) }
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        if fits {
+            Ok(ExperimentId(text.to_owned()))
+        } else {
+            Err(IdError(text.to_owned()))
+        }
     }
 
     /// The text.

@@ -16,7 +16,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The state of a job or of an experiment; the words are TorchX's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "UPPERCASE")]
 #[repr(u8)]
 pub enum JobState {
@@ -54,7 +56,10 @@ impl JobState {
     /// Nothing follows by itself.
     #[must_use]
     pub const fn is_final(self) -> bool {
-        matches!(self, JobState::Succeeded | JobState::Failed | JobState::Cancelled)
+        matches!(
+            self,
+            JobState::Succeeded | JobState::Failed | JobState::Cancelled
+        )
     }
 
     /// The word.
@@ -88,12 +93,17 @@ impl fmt::Display for JobState {
 impl FromStr for JobState {
     type Err = ();
     fn from_str(text: &str) -> Result<JobState, ()> {
-        JobState::ALL.into_iter().find(|state| state.as_str().eq_ignore_ascii_case(text)).ok_or(())
+        JobState::ALL
+            .into_iter()
+            .find(|state| state.as_str().eq_ignore_ascii_case(text))
+            .ok_or(())
     }
 }
 
 /// Why a job is in its state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum Cause {
@@ -179,7 +189,9 @@ pub struct IllegalTransition {
 /// # Errors
 /// The change is not one that a job can make.
 pub const fn transition(from: JobState, to: JobState) -> Result<JobState, IllegalTransition> {
-    use JobState::{Cancelled, Failed, Pending, Running, Submitted, Succeeded, Unknown, Unsubmitted};
+    use JobState::{
+        Cancelled, Failed, Pending, Running, Submitted, Succeeded, Unknown, Unsubmitted,
+    };
     let legal = match (from, to) {
         // Handed over; or it could not be handed over; or it was taken back before that.
         (Unsubmitted, Submitted | Pending | Running | Failed | Cancelled)
@@ -192,7 +204,11 @@ pub const fn transition(from: JobState, to: JobState) -> Result<JobState, Illega
         | (Succeeded | Failed | Cancelled, Unsubmitted) => true,
         _ => false,
     };
-    if legal { Ok(to) } else { Err(IllegalTransition { from, to }) }
+    if legal {
+        Ok(to)
+    } else {
+        Err(IllegalTransition { from, to })
+    }
 }
 
 #[cfg(test)]
@@ -203,7 +219,11 @@ mod tests {
     fn final_states_are_left_only_by_a_new_attempt() {
         for from in JobState::ALL.into_iter().filter(|state| state.is_final()) {
             for to in JobState::ALL {
-                assert_eq!(transition(from, to).is_ok(), to == JobState::Unsubmitted, "{from} -> {to}");
+                assert_eq!(
+                    transition(from, to).is_ok(),
+                    to == JobState::Unsubmitted,
+                    "{from} -> {to}"
+                );
             }
         }
     }

@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Dependency, ExecutorConfig, JobFile, Plan, PlannedGroup, PlannedJob, PlannedTask, Retries};
+use super::{
+    Dependency, ExecutorConfig, JobFile, Plan, PlannedGroup, PlannedJob, PlannedTask, Retries,
+};
+use crate::config::duration::Timespan;
 use crate::config::interpolate::{self, ExpandError, Resolver};
-use crate::config::{self, Command, ExecutorReference, ExperimentSpec, TaskSpec, Timespan};
+use crate::config::spec::{self, Command, TaskSpec};
+use crate::config::{self, ExperimentSpec};
 use crate::model::{Env, Role};
 
 /// Seconds between the signal that asks a job to end and SIGKILL, unless the document says otherwise. Slurm's
@@ -67,33 +71,73 @@ pub fn plan(spec: &ExperimentSpec, inputs: &PlanInputs<'_>) -> Result<Plan, Plan
         groups: Vec::new(),
         jobs: Vec::with_capacity(names.iter().map(Vec::len).sum()),
     };
-    let numbers: BTreeMap<&str, u32> =
-        spec.tasks.iter().enumerate().map(|(number, task)| (task.name.as_str(), number as u32)).collect();
+    let numbers: BTreeMap<&str, u32> = spec
+        .tasks
+        .iter()
+        .enumerate()
+        .map(|(number, task)| (task.name.as_str(), number as u32))
+        .collect();
     for (number, task) in spec.tasks.iter().enumerate() {
-        let error = |reason: String| PlanError::Task { task: task.name.clone(), reason };
-        let (executor_name, executor) =
-            spec.executor_of(task).ok_or_else(|| error("its executor is not there".to_owned()))?;
-        let config = ExecutorConfig { kind: executor.kind.clone(), settings: executor.settings.clone() };
-        let executor_name = register(&mut plan.executors, executor_name, &task.name, config.clone());
+        let error = |reason: String| PlanError::Task {
+            task: task.name.clone(),
+            reason,
+        };
+        let (executor_name, executor) = spec
+            .executor_of(task)
+            .ok_or_else(|| error("its executor is not there".to_owned()))?;
+        let config = ExecutorConfig {
+            kind: executor.kind.clone(),
+            settings: executor.settings.clone(),
+        };
+        let executor_name = register(
+            &mut plan.executors,
+            executor_name,
+            &task.name,
+            config.clone(),
+        );
         let first_job = plan.jobs.len() as u32;
         let task = spec.with_defaults(task);
-        let points = task.sweep.as_ref().map_or_else(|| vec![Vec::new()], config::sweep::expand);
+        let points = task
+            .sweep
+            .as_ref()
+            .map_or_else(|| vec![Vec::new()], config::sweep::expand);
         for (variables, name) in points.into_iter().zip(&names[number]) {
-            let variables = variables.into_iter().map(|(name, value)| (name, value.to_string())).collect();
-            let job = TaskExpansion { inputs, names: &names, numbers: &numbers, variables };
-            plan.jobs.push(job.job(&task, number as u32, name, &config)?);
+            let variables = variables
+                .into_iter()
+                .map(|(name, value)| (name, value.to_string()))
+                .collect();
+            let job = TaskExpansion {
+                inputs,
+                names: &names,
+                numbers: &numbers,
+                variables,
+            };
+            plan.jobs
+                .push(job.job(&task, number as u32, name, &config)?);
         }
         let mut after = Vec::new();
         for dependency in task.after.iter() {
-            let first = *numbers
-                .get(dependency.task.as_str())
-                .ok_or_else(|| error(format!("there is no task `{}` to come after", dependency.task)))?;
-            after.push(Dependency { task: first, when: dependency.when });
+            let first = *numbers.get(dependency.task.as_str()).ok_or_else(|| {
+                error(format!(
+                    "there is no task `{}` to come after",
+                    dependency.task
+                ))
+            })?;
+            after.push(Dependency {
+                task: first,
+                when: dependency.when,
+            });
         }
-        let group = task.group.as_ref().map(|name| group_number(&mut plan.groups, name));
+        let group = task
+            .group
+            .as_ref()
+            .map(|name| group_number(&mut plan.groups, name));
         if let Some(group) = group {
             let jobs = first_job..plan.jobs.len() as u32;
-            let leads = spec.groups.get(&plan.groups[group as usize].name).and_then(|group| group.leader.as_deref());
+            let leads = spec
+                .groups
+                .get(&plan.groups[group as usize].name)
+                .and_then(|group| group.leader.as_deref());
             if leads == Some(task.name.as_str()) {
                 plan.groups[group as usize].leader = Some(first_job);
             }
@@ -131,7 +175,12 @@ fn register(
 ) -> String {
     let name = match name {
         Some(name) => name.to_owned(),
-        None if executors.get(&config.kind).is_none_or(|other| *other == config) => config.kind.clone(),
+        None if executors
+            .get(&config.kind)
+            .is_none_or(|other| *other == config) =>
+        {
+            config.kind.clone()
+        }
         None => format!("{}:{task}", config.kind),
     };
     executors.entry(name.clone()).or_insert(config);
@@ -139,10 +188,17 @@ fn register(
 }
 
 fn group_number(groups: &mut Vec<PlannedGroup>, name: &str) -> u32 {
-    let number = groups.iter().position(|group| group.name == name).unwrap_or_else(|| {
-        groups.push(PlannedGroup { name: name.to_owned(), jobs: Vec::new(), leader: None });
-        groups.len() - 1
-    });
+    let number = groups
+        .iter()
+        .position(|group| group.name == name)
+        .unwrap_or_else(|| {
+            groups.push(PlannedGroup {
+                name: name.to_owned(),
+                jobs: Vec::new(),
+                leader: None,
+            });
+            groups.len() - 1
+        });
     number as u32
 }
 
@@ -156,7 +212,10 @@ struct TaskExpansion<'a> {
 
 impl Resolver for TaskExpansion<'_> {
     fn variable(&self, name: &str) -> Option<String> {
-        self.variables.iter().find(|(variable, _)| variable == name).map(|(_, value)| value.clone())
+        self.variables
+            .iter()
+            .find(|(variable, _)| variable == name)
+            .map(|(_, value)| value.clone())
     }
 
     fn environment(&self, name: &str) -> Option<String> {
@@ -165,7 +224,12 @@ impl Resolver for TaskExpansion<'_> {
 
     fn directories(&self, task: &str) -> Option<Vec<String>> {
         let number = *self.numbers.get(task)?;
-        Some(self.names[number as usize].iter().map(|name| self.inputs.experiment_dir.join(name).into_string()).collect())
+        Some(
+            self.names[number as usize]
+                .iter()
+                .map(|name| self.inputs.experiment_dir.join(name).into_string())
+                .collect(),
+        )
     }
 
     fn macros(&self) -> &[String] {
@@ -176,10 +240,15 @@ impl Resolver for TaskExpansion<'_> {
 impl TaskExpansion<'_> {
     /// A text as arguments: one, or several for the folders of a swept task.
     fn texts(&self, task: &TaskSpec, text: &str) -> Result<Vec<String>, PlanError> {
-        let pieces = interpolate::parse(text, self.inputs.macros)
-            .map_err(|error| PlanError::Task { task: task.name.clone(), reason: error.kind.to_string() })?;
-        let expanded = interpolate::expand(&pieces, self)
-            .map_err(|source| PlanError::Text { task: task.name.clone(), source })?;
+        let pieces =
+            interpolate::parse(text, self.inputs.macros).map_err(|error| PlanError::Task {
+                task: task.name.clone(),
+                reason: error.kind.to_string(),
+            })?;
+        let expanded = interpolate::expand(&pieces, self).map_err(|source| PlanError::Text {
+            task: task.name.clone(),
+            source,
+        })?;
         Ok(expanded.texts.into_iter().map(|text| text.text).collect())
     }
 
@@ -194,7 +263,11 @@ impl TaskExpansion<'_> {
         }
     }
 
-    fn all_texts<'t>(&self, task: &TaskSpec, texts: impl Iterator<Item = &'t str>) -> Result<Vec<String>, PlanError> {
+    fn all_texts<'t>(
+        &self,
+        task: &TaskSpec,
+        texts: impl Iterator<Item = &'t str>,
+    ) -> Result<Vec<String>, PlanError> {
         let mut result = Vec::new();
         for text in texts {
             result.extend(self.texts(task, text)?);
@@ -202,11 +275,22 @@ impl TaskExpansion<'_> {
         Ok(result)
     }
 
-    fn job(&self, task: &TaskSpec, number: u32, name: &str, executor: &ExecutorConfig) -> Result<PlannedJob, PlanError> {
-        let error = |reason: &str| PlanError::Task { task: task.name.clone(), reason: reason.to_owned() };
+    fn job(
+        &self,
+        task: &TaskSpec,
+        number: u32,
+        name: &str,
+        executor: &ExecutorConfig,
+    ) -> Result<PlannedJob, PlanError> {
+        let error = |reason: &str| PlanError::Task {
+            task: task.name.clone(),
+            reason: reason.to_owned(),
+        };
         let (command, files) = self.command(task, name)?;
         let mut command = command.into_iter();
-        let entrypoint = command.next().ok_or_else(|| error("its command is empty"))?;
+        let entrypoint = command
+            .next()
+            .ok_or_else(|| error("its command is empty"))?;
         let mut env = Env::new();
         for (variable, value) in &task.env {
             env.insert(variable.clone(), self.text(task, value)?);
@@ -214,17 +298,26 @@ impl TaskExpansion<'_> {
         let setting = |key: &str| executor.settings.get(key);
         let workdir = match &task.workdir {
             Some(workdir) => self.text(task, workdir)?,
-            None => setting("workdir").and_then(|value| value.as_str()).unwrap_or(".").to_owned(),
+            None => setting("workdir")
+                .and_then(|value| value.as_str())
+                .unwrap_or(".")
+                .to_owned(),
         };
         let timeout = match task.timeout {
             Some(timeout) => Some(timeout),
-            None => setting("timeout").and_then(|value| serde_json::from_value::<Timespan>(value.clone()).ok()),
+            None => setting("timeout")
+                .and_then(|value| serde_json::from_value::<Timespan>(value.clone()).ok()),
         };
         let retries = match task.retries {
             Some(retries) => budgets(&retries),
             None => {
-                let count = setting("retries").and_then(serde_json::Value::as_u64).unwrap_or(0);
-                budgets(&config::Retries { failure: Some(count as u32), ..config::Retries::default() })
+                let count = setting("retries")
+                    .and_then(serde_json::Value::as_u64)
+                    .unwrap_or(0);
+                budgets(&spec::Retries {
+                    failure: Some(count as u32),
+                    ..spec::Retries::default()
+                })
             }
         };
         Ok(PlannedJob {
@@ -239,24 +332,44 @@ impl TaskExpansion<'_> {
                 max_retries: retries.failure,
                 ..Role::default()
             },
-            secrets: task.secrets.iter().map(|(name, reference)| (name.clone(), reference.to_string())).collect(),
+            secrets: task
+                .secrets
+                .iter()
+                .map(|(name, reference)| (name.clone(), reference.to_string()))
+                .collect(),
             workdir: absolute(self.inputs.base, &workdir).into_string(),
             files,
             variables: self.variables.clone(),
-            launcher: task.launcher.as_ref().and_then(|launcher| serde_json::to_value(launcher).ok()),
+            launcher: task
+                .launcher
+                .as_ref()
+                .and_then(|launcher| serde_json::to_value(launcher).ok()),
             retries,
             timeout: timeout.map(|timeout| timeout.duration().as_secs_f64()),
-            grace: task.grace.map_or(GRACE, |grace| grace.duration().as_secs_f64()),
+            grace: task
+                .grace
+                .map_or(GRACE, |grace| grace.duration().as_secs_f64()),
         })
     }
 
-    fn command(&self, task: &TaskSpec, job: &str) -> Result<(Vec<String>, Vec<JobFile>), PlanError> {
+    fn command(
+        &self,
+        task: &TaskSpec,
+        job: &str,
+    ) -> Result<(Vec<String>, Vec<JobFile>), PlanError> {
         let args = || self.all_texts(task, task.args.iter().map(|text| &**text));
         let interpreter = task.interpreter.as_ref().map(|words| words.to_vec());
         Ok(match task.command() {
-            Some(Command::Run(words)) => (self.all_texts(task, words.iter().map(String::as_str))?, Vec::new()),
+            Some(Command::Run(words)) => (
+                self.all_texts(task, words.iter().map(String::as_str))?,
+                Vec::new(),
+            ),
             Some(Command::Script(path)) => {
-                let by_name = if path.ends_with(".py") { "python3" } else { "bash" };
+                let by_name = if path.ends_with(".py") {
+                    "python3"
+                } else {
+                    "bash"
+                };
                 let mut command = interpreter.unwrap_or_else(|| vec![by_name.to_owned()]);
                 command.push(path.to_owned());
                 command.extend(args()?);
@@ -270,8 +383,21 @@ impl TaskExpansion<'_> {
                     None if text.starts_with("#!") => Vec::new(),
                     None => vec!["bash".to_owned()],
                 };
-                command.push(self.inputs.experiment_dir.join(job).join(&path).into_string());
-                (command, vec![JobFile { path, contents: text.to_owned(), executable: true }])
+                command.push(
+                    self.inputs
+                        .experiment_dir
+                        .join(job)
+                        .join(&path)
+                        .into_string(),
+                );
+                (
+                    command,
+                    vec![JobFile {
+                        path,
+                        contents: text.to_owned(),
+                        executable: true,
+                    }],
+                )
             }
             Some(Command::Module(module)) => {
                 let mut command = interpreter.unwrap_or_else(|| vec!["python3".to_owned()]);
@@ -280,7 +406,10 @@ impl TaskExpansion<'_> {
                 (command, Vec::new())
             }
             None => {
-                return Err(PlanError::Task { task: task.name.clone(), reason: "it has nothing to run".to_owned() });
+                return Err(PlanError::Task {
+                    task: task.name.clone(),
+                    reason: "it has nothing to run".to_owned(),
+                });
             }
         })
     }
@@ -289,14 +418,19 @@ impl TaskExpansion<'_> {
 fn absolute(base: &Utf8Path, path: &str) -> Utf8PathBuf {
     let joined = base.join(path);
     // `.` components only make messages longer.
-    joined.components().filter(|component| *component != camino::Utf8Component::CurDir).collect()
+    joined
+        .components()
+        .filter(|component| *component != camino::Utf8Component::CurDir)
+        .collect()
 }
 
 /// What the document leaves open: preemptions and failures of machines are paid from budgets as large as the program's,
 /// timeouts are not retried, since the next attempt would most likely run out of time as well.
-fn budgets(retries: &config::Retries) -> Retries {
+fn budgets(retries: &spec::Retries) -> Retries {
     let failure = retries.failure.unwrap_or(0);
-    let seconds = |span: Option<Timespan>, default: f64| span.map_or(default, |span| span.duration().as_secs_f64());
+    let seconds = |span: Option<Timespan>, default: f64| {
+        span.map_or(default, |span| span.duration().as_secs_f64())
+    };
     Retries {
         failure,
         preempted: retries.preempted.unwrap_or(failure),

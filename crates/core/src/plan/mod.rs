@@ -22,7 +22,7 @@ mod fingerprint;
 
 pub use expand::{PlanError, PlanInputs, plan};
 
-pub use crate::config::{OnFailure, When};
+pub use crate::config::spec::{OnFailure, When};
 
 /// Everything decided before submission.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -170,8 +170,14 @@ pub struct Retries {
 
 impl Retries {
     /// No further attempt.
-    pub const NONE: Retries =
-        Retries { failure: 0, preempted: 0, node: 0, timeout: 0, backoff: 1.0, max_backoff: 300.0 };
+    pub const NONE: Retries = Retries {
+        failure: 0,
+        preempted: 0,
+        node: 0,
+        timeout: 0,
+        backoff: 1.0,
+        max_backoff: 300.0,
+    };
 
     /// No budget holds anything.
     #[must_use]

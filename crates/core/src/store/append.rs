@@ -11,7 +11,9 @@ const SPENT_BITS: u32 = 16;
 
 /// Packs how many further attempts were spent of each class.
 pub(crate) fn pack_spent(spent: [u16; 4]) -> i64 {
-    spent.iter().enumerate().fold(0, |packed, (class, count)| packed | i64::from(*count) << (SPENT_BITS * class as u32))
+    spent.iter().enumerate().fold(0, |packed, (class, count)| {
+        packed | i64::from(*count) << (SPENT_BITS * class as u32)
+    })
 }
 
 /// The counts that [`pack_spent`] packed.
@@ -35,11 +37,17 @@ impl Store {
         let path = self.path();
         let failed = |error: rusqlite::Error| StoreError::from_sqlite(&path, &error);
         let text = |value: serde_json::Result<String>| {
-            value.map_err(|error| StoreError::Other { path: path.clone(), detail: error.to_string() })
+            value.map_err(|error| StoreError::Other {
+                path: path.clone(),
+                detail: error.to_string(),
+            })
         };
         let without_jobs = text(plan.to_json_without_jobs())?;
         let document = text(serde_json::to_string(document))?;
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(failed)?;
         let inserted = transaction
             .execute(
                 "INSERT OR IGNORE INTO experiments (id, title, state, created, plan, document) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -54,12 +62,21 @@ impl Store {
             let mut jobs = transaction
                 .prepare("INSERT INTO jobs (experiment, job, name, state, attempts, spent) VALUES (?1, ?2, ?3, ?4, 0, 0)")
                 .map_err(failed)?;
-            let mut plans =
-                transaction.prepare("INSERT INTO plans (experiment, job, plan) VALUES (?1, ?2, ?3)").map_err(failed)?;
+            let mut plans = transaction
+                .prepare("INSERT INTO plans (experiment, job, plan) VALUES (?1, ?2, ?3)")
+                .map_err(failed)?;
             for (index, job) in plan.jobs.iter().enumerate() {
                 let index = index as i64;
-                jobs.execute(params![number, index, job.name, JobState::Unsubmitted as u8]).map_err(failed)?;
-                plans.execute(params![number, index, text(serde_json::to_string(job))?]).map_err(failed)?;
+                jobs.execute(params![
+                    number,
+                    index,
+                    job.name,
+                    JobState::Unsubmitted as u8
+                ])
+                .map_err(failed)?;
+                plans
+                    .execute(params![number, index, text(serde_json::to_string(job))?])
+                    .map_err(failed)?;
             }
         }
         transaction.commit().map_err(failed)
@@ -78,7 +95,10 @@ impl Store {
     ) -> Result<u64, StoreError> {
         let path = self.path();
         let failed = |error: rusqlite::Error| StoreError::from_sqlite(&path, &error);
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(failed)?;
         if let Some(lease) = lease {
             let generation: i64 = transaction
                 .prepare_cached("SELECT generation FROM leases WHERE name = ?1")
@@ -106,14 +126,19 @@ impl Store {
         let events: Vec<Event> = self.events_since(id, 0)?;
         let path = self.path();
         let failed = |error: rusqlite::Error| StoreError::from_sqlite(&path, &error);
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(failed)?;
         transaction
             .execute(
                 "UPDATE jobs SET state = ?2, cause = NULL, message = NULL, attempts = 0, retry_at = NULL, spent = 0 WHERE experiment = ?1",
                 params![experiment, JobState::Unsubmitted as u8],
             )
             .map_err(failed)?;
-        transaction.execute("DELETE FROM attempts WHERE experiment = ?1", [experiment]).map_err(failed)?;
+        transaction
+            .execute("DELETE FROM attempts WHERE experiment = ?1", [experiment])
+            .map_err(failed)?;
         transaction
             .execute(
                 "UPDATE experiments SET state = ?2, ended = NULL WHERE number = ?1",
@@ -121,7 +146,14 @@ impl Store {
             )
             .map_err(failed)?;
         for event in &events {
-            project(&transaction, experiment, event.time, event.sequence as i64, &event.kind).map_err(failed)?;
+            project(
+                &transaction,
+                experiment,
+                event.time,
+                event.sequence as i64,
+                &event.kind,
+            )
+            .map_err(failed)?;
         }
         transaction.commit().map_err(failed)
     }
@@ -135,12 +167,24 @@ impl Store {
         let experiment = self.number(id)?;
         let path = self.path();
         let failed = |error: rusqlite::Error| StoreError::from_sqlite(&path, &error);
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(failed)?;
         for table in ["jobs", "plans", "attempts", "events", "requests"] {
-            transaction.execute(&format!("DELETE FROM {table} WHERE experiment = ?1"), [experiment]).map_err(failed)?;
+            transaction
+                .execute(
+                    &format!("DELETE FROM {table} WHERE experiment = ?1"),
+                    [experiment],
+                )
+                .map_err(failed)?;
         }
-        transaction.execute("DELETE FROM leases WHERE name = ?1", [lease_name(id)]).map_err(failed)?;
-        transaction.execute("DELETE FROM experiments WHERE number = ?1", [experiment]).map_err(failed)?;
+        transaction
+            .execute("DELETE FROM leases WHERE name = ?1", [lease_name(id)])
+            .map_err(failed)?;
+        transaction
+            .execute("DELETE FROM experiments WHERE number = ?1", [experiment])
+            .map_err(failed)?;
         transaction.commit().map_err(failed)
     }
 
@@ -148,12 +192,20 @@ impl Store {
     ///
     /// # Errors
     /// The store can't be written.
-    pub fn request(&mut self, id: &ExperimentId, now: Timestamp, request: &EventKind) -> Result<(), StoreError> {
+    pub fn request(
+        &mut self,
+        id: &ExperimentId,
+        now: Timestamp,
+        request: &EventKind,
+    ) -> Result<(), StoreError> {
         self.prepare_to_write()?;
         let experiment = self.number(id)?;
         let text = serde_json::to_string(request).map_err(|error| self.unreadable(error))?;
         self.connection
-            .execute("INSERT INTO requests (experiment, time, request) VALUES (?1, ?2, ?3)", params![experiment, now.0, text])
+            .execute(
+                "INSERT INTO requests (experiment, time, request) VALUES (?1, ?2, ?3)",
+                params![experiment, now.0, text],
+            )
             .map_err(|error| self.failed(&error))?;
         Ok(())
     }
@@ -162,7 +214,11 @@ impl Store {
     ///
     /// # Errors
     /// The lease is lost, a request can't be read, or the store can't be written.
-    pub fn take_requests(&mut self, experiment: i64, lease: &Lease) -> Result<Vec<(Timestamp, EventKind)>, StoreError> {
+    pub fn take_requests(
+        &mut self,
+        experiment: i64,
+        lease: &Lease,
+    ) -> Result<Vec<(Timestamp, EventKind)>, StoreError> {
         let found = self
             .connection
             .prepare_cached("SELECT sequence, time, request FROM requests WHERE experiment = ?1 ORDER BY sequence")
@@ -171,15 +227,23 @@ impl Store {
                 statement.query_map([experiment], read)?.collect::<Result<Vec<(i64, Timestamp, String)>, _>>()
             })
             .map_err(|error| self.failed(&error))?;
-        let Some(last) = found.last().map(|(sequence, ..)| *sequence) else { return Ok(Vec::new()) };
+        let Some(last) = found.last().map(|(sequence, ..)| *sequence) else {
+            return Ok(Vec::new());
+        };
         let mut events = Vec::with_capacity(found.len());
         for (_, time, text) in found {
-            events.push((time, serde_json::from_str(&text).map_err(|error| self.unreadable(error))?));
+            events.push((
+                time,
+                serde_json::from_str(&text).map_err(|error| self.unreadable(error))?,
+            ));
         }
         // First the events, then the requests go: cut in between, a request is met twice, which does no harm.
         self.append(experiment, Some(lease), &events)?;
         self.connection
-            .execute("DELETE FROM requests WHERE experiment = ?1 AND sequence <= ?2", [experiment, last])
+            .execute(
+                "DELETE FROM requests WHERE experiment = ?1 AND sequence <= ?2",
+                [experiment, last],
+            )
             .map_err(|error| self.failed(&error))?;
         Ok(events)
     }
@@ -190,16 +254,28 @@ pub(crate) fn lease_name(id: &ExperimentId) -> String {
     format!("experiment:{id}")
 }
 
-fn write_event(transaction: &Transaction<'_>, experiment: i64, time: Timestamp, kind: &EventKind) -> rusqlite::Result<u64> {
-    let text = serde_json::to_string(kind).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-    cached(transaction, "INSERT INTO events (experiment, time, kind) VALUES (?1, ?2, ?3)")?
-        .execute(params![experiment, time.0, text])?;
+fn write_event(
+    transaction: &Transaction<'_>,
+    experiment: i64,
+    time: Timestamp,
+    kind: &EventKind,
+) -> rusqlite::Result<u64> {
+    let text = serde_json::to_string(kind)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    cached(
+        transaction,
+        "INSERT INTO events (experiment, time, kind) VALUES (?1, ?2, ?3)",
+    )?
+    .execute(params![experiment, time.0, text])?;
     let sequence = transaction.last_insert_rowid();
     project(transaction, experiment, time, sequence, kind)?;
     Ok(sequence as u64)
 }
 
-fn cached<'transaction>(transaction: &'transaction Transaction<'_>, sql: &str) -> rusqlite::Result<CachedStatement<'transaction>> {
+fn cached<'transaction>(
+    transaction: &'transaction Transaction<'_>,
+    sql: &str,
+) -> rusqlite::Result<CachedStatement<'transaction>> {
     transaction.prepare_cached(sql)
 }
 
@@ -220,14 +296,21 @@ fn project(
     };
     match kind {
         EventKind::Supervised { .. } => {
-            cached(transaction, "UPDATE experiments SET state = ?2, ended = NULL WHERE number = ?1")?
-                .execute(params![experiment, JobState::Running as u8])?;
+            cached(
+                transaction,
+                "UPDATE experiments SET state = ?2, ended = NULL WHERE number = ?1",
+            )?
+            .execute(params![experiment, JobState::Running as u8])?;
         }
         EventKind::Intended { job, attempt, .. } => {
             cached(transaction, "INSERT OR IGNORE INTO attempts (experiment, job, attempt, state) VALUES (?1, ?2, ?3, ?4)")?
                 .execute(params![experiment, job, attempt, JobState::Unsubmitted as u8])?;
         }
-        EventKind::Submitted { job, attempt, handle } => {
+        EventKind::Submitted {
+            job,
+            attempt,
+            handle,
+        } => {
             cached(
                 transaction,
                 "INSERT INTO attempts (experiment, job, attempt, state, handle) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -236,13 +319,32 @@ fn project(
             .execute(params![experiment, job, attempt, JobState::Submitted as u8, handle.0])?;
             set_job(*job, JobState::Submitted, *attempt)?;
         }
-        EventKind::Observed { job, attempt, state, detail } => {
+        EventKind::Observed {
+            job,
+            attempt,
+            state,
+            detail,
+        } => {
             cached(transaction, "UPDATE attempts SET state = ?4 WHERE experiment = ?1 AND job = ?2 AND attempt = ?3")?
                 .execute(params![experiment, job, attempt, *state as u8])?;
-            cached(transaction, "UPDATE jobs SET state = ?3, message = ?4 WHERE experiment = ?1 AND job = ?2")?
-                .execute(params![experiment, job, *state as u8, (!detail.is_empty()).then_some(detail)])?;
+            cached(
+                transaction,
+                "UPDATE jobs SET state = ?3, message = ?4 WHERE experiment = ?1 AND job = ?2",
+            )?
+            .execute(params![
+                experiment,
+                job,
+                *state as u8,
+                (!detail.is_empty()).then_some(detail)
+            ])?;
         }
-        EventKind::Started { job, attempt, handle, nodes, time } => {
+        EventKind::Started {
+            job,
+            attempt,
+            handle,
+            nodes,
+            time,
+        } => {
             cached(
                 transaction,
                 "INSERT INTO attempts (experiment, job, attempt, state, handle, started, nodes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
@@ -251,7 +353,15 @@ fn project(
             .execute(params![experiment, job, attempt, JobState::Running as u8, handle.0, time.0, nodes.join(",")])?;
             set_job(*job, JobState::Running, *attempt)?;
         }
-        EventKind::Ended { job, attempt, state, cause, message, record, retry } => {
+        EventKind::Ended {
+            job,
+            attempt,
+            state,
+            cause,
+            message,
+            record,
+            retry,
+        } => {
             let record = record.as_deref();
             cached(
                 transaction,
@@ -279,7 +389,11 @@ fn project(
             )?
             .execute(params![experiment, job, job_state as u8, cause.map(|cause| cause as u8), message, attempt, at, spent])?;
         }
-        EventKind::Skipped { job, cause, message } => {
+        EventKind::Skipped {
+            job,
+            cause,
+            message,
+        } => {
             cached(transaction, "UPDATE jobs SET state = ?3, cause = ?4, message = ?5, retry_at = NULL WHERE experiment = ?1 AND job = ?2")?
                 .execute(params![experiment, job, JobState::Cancelled as u8, *cause as u8, message])?;
         }
@@ -289,13 +403,19 @@ fn project(
                 "UPDATE jobs SET state = ?3, cause = NULL, message = NULL, retry_at = NULL, spent = 0 WHERE experiment = ?1 AND job = ?2",
             )?
             .execute(params![experiment, job, JobState::Unsubmitted as u8])?;
-            cached(transaction, "UPDATE experiments SET state = ?2, ended = NULL WHERE number = ?1")?
-                .execute(params![experiment, JobState::Submitted as u8])?;
+            cached(
+                transaction,
+                "UPDATE experiments SET state = ?2, ended = NULL WHERE number = ?1",
+            )?
+            .execute(params![experiment, JobState::Submitted as u8])?;
         }
         EventKind::CancelRequested { .. } => {}
         EventKind::Finished { state } => {
-            cached(transaction, "UPDATE experiments SET state = ?2, ended = ?3 WHERE number = ?1")?
-                .execute(params![experiment, *state as u8, time.0])?;
+            cached(
+                transaction,
+                "UPDATE experiments SET state = ?2, ended = ?3 WHERE number = ?1",
+            )?
+            .execute(params![experiment, *state as u8, time.0])?;
         }
     }
     Ok(())
@@ -309,7 +429,10 @@ fn pack_one(class: FailureClass) -> i64 {
 
 /// The exit status to show for a record: the first failing rank's; 128 + the number of the signal that ended it.
 fn exit_code(record: &ExitRecord) -> Option<i32> {
-    let rank = record.first_failure.as_ref().map_or(0, |failure| failure.rank as usize);
+    let rank = record
+        .first_failure
+        .as_ref()
+        .map_or(0, |failure| failure.rank as usize);
     let exit = record.ranks.get(rank)?;
     exit.code.or_else(|| exit.signal.map(|signal| 128 + signal))
 }

@@ -6,7 +6,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A newer mizzen made it.
-    #[error("{path} has version {found} and this mizzen knows {known}: use the mizzen that made it, or a newer one")]
+    #[error(
+        "{path} has version {found} and this mizzen knows {known}: use the mizzen that made it, or a newer one"
+    )]
     Newer {
         /// The database.
         path: Utf8PathBuf,
@@ -75,12 +77,21 @@ impl StoreError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            StoreError::Damaged { path, .. } | StoreError::Unreadable { path, .. } => Some(format!(
-                "`mizzen doctor` looks closer; the jobs' folders beside it are untouched. Move {path} away to start a new one"
-            )),
-            StoreError::ReadOnly { .. } => Some("give yourself the right to write there, or set MIZZEN_HOME to another folder".to_owned()),
-            StoreError::Full { .. } => Some("free some space, or set MIZZEN_HOME to another disk".to_owned()),
-            StoreError::Busy { .. } => Some("try again; `fuser` names the process that holds it".to_owned()),
+            StoreError::Damaged { path, .. } | StoreError::Unreadable { path, .. } => {
+                Some(format!(
+                    "`mizzen doctor` looks closer; the jobs' folders beside it are untouched. Move {path} away to start a new one"
+                ))
+            }
+            StoreError::ReadOnly { .. } => Some(
+                "give yourself the right to write there, or set MIZZEN_HOME to another folder"
+                    .to_owned(),
+            ),
+            StoreError::Full { .. } => {
+                Some("free some space, or set MIZZEN_HOME to another disk".to_owned())
+            }
+            StoreError::Busy { .. } => {
+                Some("try again; `fuser` names the process that holds it".to_owned())
+            }
             _ => None,
         }
     }
@@ -90,7 +101,9 @@ impl StoreError {
         let path = path.to_owned();
         let detail = error.to_string();
         match error.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => StoreError::Damaged { path, detail },
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+                StoreError::Damaged { path, detail }
+            }
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
                 StoreError::ReadOnly { path, detail }
             }

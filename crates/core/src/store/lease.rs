@@ -41,7 +41,9 @@ impl LeaseView {
     pub fn is_live(&self, now: Timestamp) -> bool {
         match &self.holder {
             None => false,
-            Some(holder) => holder.is_alive().unwrap_or_else(|| now.seconds_since(self.renewed) < LASTS),
+            Some(holder) => holder
+                .is_alive()
+                .unwrap_or_else(|| now.seconds_since(self.renewed) < LASTS),
         }
     }
 }
@@ -62,18 +64,28 @@ impl Store {
     ///
     /// # Errors
     /// Somebody has it, or the store can't be written.
-    pub fn take_lease(&mut self, name: &str, holder: &Identity, now: Timestamp) -> Result<Lease, LeaseError> {
+    pub fn take_lease(
+        &mut self,
+        name: &str,
+        holder: &Identity,
+        now: Timestamp,
+    ) -> Result<Lease, LeaseError> {
         self.prepare_to_write()?;
         let before = self.lease(name)?;
-        if let Some(LeaseView { holder: Some(other), .. }) = before.as_ref().filter(|lease| lease.is_live(now)) {
-            if other != holder {
+        if let Some(LeaseView {
+            holder: Some(other),
+            ..
+        }) = before.as_ref().filter(|lease| lease.is_live(now))
+            && other != holder {
                 return Err(LeaseError::Held(other.clone()));
             }
-        }
         let seen = before.map_or(0, |lease| lease.generation);
         let path = self.path();
         let failed = |error: rusqlite::Error| StoreError::from_sqlite(&path, &error);
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(failed)?;
         let written = transaction
             .execute(
                 "INSERT INTO leases (name, generation, holder, renewed) VALUES (?1, ?2 + 1, ?3, ?4)
@@ -89,7 +101,10 @@ impl Store {
                 None => Err(LeaseError::Store(StoreError::LeaseLost)),
             };
         }
-        Ok(Lease { name: name.to_owned(), generation: seen + 1 })
+        Ok(Lease {
+            name: name.to_owned(),
+            generation: seen + 1,
+        })
     }
 
     /// Who holds a lease; `None` if nobody ever had it.
@@ -98,14 +113,18 @@ impl Store {
     /// The store can't be read.
     pub fn lease(&self, name: &str) -> Result<Option<LeaseView>, StoreError> {
         self.connection
-            .query_row("SELECT generation, holder, renewed FROM leases WHERE name = ?1", [name], |row| {
-                let holder: String = row.get(1)?;
-                Ok(LeaseView {
-                    generation: row.get::<_, i64>(0)? as u64,
-                    holder: Identity::from_text(&holder),
-                    renewed: Timestamp(row.get(2)?),
-                })
-            })
+            .query_row(
+                "SELECT generation, holder, renewed FROM leases WHERE name = ?1",
+                [name],
+                |row| {
+                    let holder: String = row.get(1)?;
+                    Ok(LeaseView {
+                        generation: row.get::<_, i64>(0)? as u64,
+                        holder: Identity::from_text(&holder),
+                        renewed: Timestamp(row.get(2)?),
+                    })
+                },
+            )
             .optional()
             .map_err(|error| self.failed(&error))
     }
@@ -115,7 +134,11 @@ impl Store {
     /// # Errors
     /// It is somebody else's now, or the store can't be written.
     pub fn renew_lease(&mut self, lease: &Lease, now: Timestamp) -> Result<(), StoreError> {
-        self.write_lease("UPDATE leases SET renewed = ?3 WHERE name = ?1 AND generation = ?2", lease, now)
+        self.write_lease(
+            "UPDATE leases SET renewed = ?3 WHERE name = ?1 AND generation = ?2",
+            lease,
+            now,
+        )
     }
 
     /// Gives a lease back.
@@ -123,14 +146,25 @@ impl Store {
     /// # Errors
     /// It is somebody else's now, or the store can't be written.
     pub fn give_lease_back(&mut self, lease: &Lease, now: Timestamp) -> Result<(), StoreError> {
-        self.write_lease("UPDATE leases SET holder = '', renewed = ?3 WHERE name = ?1 AND generation = ?2", lease, now)
+        self.write_lease(
+            "UPDATE leases SET holder = '', renewed = ?3 WHERE name = ?1 AND generation = ?2",
+            lease,
+            now,
+        )
     }
 
     fn write_lease(&mut self, sql: &str, lease: &Lease, now: Timestamp) -> Result<(), StoreError> {
         let written = self
             .connection
-            .execute(sql, rusqlite::params![lease.name, lease.generation as i64, now.0])
+            .execute(
+                sql,
+                rusqlite::params![lease.name, lease.generation as i64, now.0],
+            )
             .map_err(|error| self.failed(&error))?;
-        if written == 1 { Ok(()) } else { Err(StoreError::LeaseLost) }
+        if written == 1 {
+            Ok(())
+        } else {
+            Err(StoreError::LeaseLost)
+        }
     }
 }

@@ -22,19 +22,36 @@ impl Store {
     /// # Errors
     /// It can't be made or written, is damaged, or belongs to a newer mizzen.
     pub fn open(home: &Utf8Path) -> Result<Store, StoreError> {
-        create_private_dir(home)
-            .map_err(|error| StoreError::ReadOnly { path: home.to_owned(), detail: error.to_string() })?;
+        create_private_dir(home).map_err(|error| StoreError::ReadOnly {
+            path: home.to_owned(),
+            detail: error.to_string(),
+        })?;
         let path = home.join(FILE);
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let store = Store::connect(home, flags)?;
         let failed = |error: &rusqlite::Error| StoreError::from_sqlite(&path, error);
         match store.version()? {
             VERSION => {}
             0 => store.create().map_err(|error| failed(&error))?,
-            found => return Err(StoreError::Newer { path, found, known: VERSION }),
+            found => {
+                return Err(StoreError::Newer {
+                    path,
+                    found,
+                    known: VERSION,
+                });
+            }
         }
-        if store.connection.is_readonly(rusqlite::MAIN_DB).map_err(|error| failed(&error))? {
-            return Err(StoreError::ReadOnly { path, detail: "the file is read-only".to_owned() });
+        if store
+            .connection
+            .is_readonly(rusqlite::MAIN_DB)
+            .map_err(|error| failed(&error))?
+        {
+            return Err(StoreError::ReadOnly {
+                path,
+                detail: "the file is read-only".to_owned(),
+            });
         }
         Ok(store)
     }
@@ -54,17 +71,27 @@ impl Store {
         match store.version()? {
             VERSION => Ok(Some(store)),
             0 => Ok(None),
-            found => Err(StoreError::Newer { path, found, known: VERSION }),
+            found => Err(StoreError::Newer {
+                path,
+                found,
+                known: VERSION,
+            }),
         }
     }
 
     fn connect(home: &Utf8Path, flags: OpenFlags) -> Result<Store, StoreError> {
         let path = home.join(FILE);
         let failed = |error: &rusqlite::Error| StoreError::from_sqlite(&path, error);
-        let connection = Connection::open_with_flags(&path, flags).map_err(|error| failed(&error))?;
-        connection.busy_timeout(BUSY).map_err(|error| failed(&error))?;
+        let connection =
+            Connection::open_with_flags(&path, flags).map_err(|error| failed(&error))?;
+        connection
+            .busy_timeout(BUSY)
+            .map_err(|error| failed(&error))?;
         connection.set_prepared_statement_cache_capacity(64);
-        Ok(Store { connection, home: home.to_owned() })
+        Ok(Store {
+            connection,
+            home: home.to_owned(),
+        })
     }
 
     fn version(&self) -> Result<i64, StoreError> {
@@ -77,8 +104,12 @@ impl Store {
         use std::os::unix::fs::PermissionsExt;
         let _ = std::fs::set_permissions(self.path(), std::fs::Permissions::from_mode(0o600));
         self.settings()?;
-        let transaction = rusqlite::Transaction::new_unchecked(&self.connection, rusqlite::TransactionBehavior::Immediate)?;
-        let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let transaction = rusqlite::Transaction::new_unchecked(
+            &self.connection,
+            rusqlite::TransactionBehavior::Immediate,
+        )?;
+        let version: i64 =
+            transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
         if version == 0 {
             transaction.execute_batch(SCHEMA)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
@@ -87,7 +118,8 @@ impl Store {
     }
 
     fn settings(&self) -> rusqlite::Result<()> {
-        self.connection.pragma_update(None, "journal_mode", "TRUNCATE")
+        self.connection
+            .pragma_update(None, "journal_mode", "TRUNCATE")
     }
 
     /// Settings of a connection that writes. Reading connections do without, which keeps them fast.
@@ -110,7 +142,10 @@ impl Store {
     }
 
     pub(super) fn unreadable(&self, detail: impl std::fmt::Display) -> StoreError {
-        StoreError::Unreadable { path: self.path(), detail: detail.to_string() }
+        StoreError::Unreadable {
+            path: self.path(),
+            detail: detail.to_string(),
+        }
     }
 
     /// Lets SQLite look through the whole database.
@@ -122,7 +157,14 @@ impl Store {
             .connection
             .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
             .map_err(|error| self.failed(&error))?;
-        if answer == "ok" { Ok(()) } else { Err(StoreError::Damaged { path: self.path(), detail: answer }) }
+        if answer == "ok" {
+            Ok(())
+        } else {
+            Err(StoreError::Damaged {
+                path: self.path(),
+                detail: answer,
+            })
+        }
     }
 
     /// A number that changes when another process has written. Cheap.

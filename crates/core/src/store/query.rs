@@ -3,7 +3,9 @@
 use rusqlite::{OptionalExtension, Row};
 
 use super::append::unpack_spent;
-use super::{AttemptView, ExperimentSummary, ExperimentView, JobView, StateCounts, Store, StoreError};
+use super::{
+    AttemptView, ExperimentSummary, ExperimentView, JobView, StateCounts, Store, StoreError,
+};
 use crate::model::{
     Cause, Event, EventKind, ExitRecord, ExperimentId, Handle, JobState, SubmissionKey, Timestamp,
 };
@@ -37,7 +39,10 @@ pub struct JobRow {
 
 fn state_of(row: &Row<'_>, column: usize) -> rusqlite::Result<JobState> {
     let number: u8 = row.get(column)?;
-    JobState::from_number(number).ok_or(rusqlite::Error::IntegralValueOutOfRange(column, i64::from(number)))
+    JobState::from_number(number).ok_or(rusqlite::Error::IntegralValueOutOfRange(
+        column,
+        i64::from(number),
+    ))
 }
 
 fn cause_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Cause>> {
@@ -54,7 +59,11 @@ impl Store {
     pub(crate) fn number(&self, id: &ExperimentId) -> Result<i64, StoreError> {
         self.connection
             .prepare_cached("SELECT number FROM experiments WHERE id = ?1")
-            .and_then(|mut statement| statement.query_row([id.as_str()], |row| row.get(0)).optional())
+            .and_then(|mut statement| {
+                statement
+                    .query_row([id.as_str()], |row| row.get(0))
+                    .optional()
+            })
             .map_err(|error| self.failed(&error))?
             .ok_or_else(|| StoreError::NoExperiment(id.to_string()))
     }
@@ -71,7 +80,10 @@ impl Store {
             )?;
             let limit = filter.limit.map_or(-1, i64::from);
             let state = filter.state.map(|state| state as u8);
-            let rows = statement.query_map(rusqlite::params![filter.title, state, limit], |row| self.summary_of(row))?;
+            let rows = statement
+                .query_map(rusqlite::params![filter.title, state, limit], |row| {
+                    self.summary_of(row)
+                })?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
         read().map_err(|error| self.failed(&error))
@@ -81,8 +93,13 @@ impl Store {
         let number: i64 = row.get(0)?;
         let id: String = row.get(1)?;
         Ok(ExperimentSummary {
-            id: ExperimentId::parse(&id)
-                .map_err(|error| rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, Box::new(error)))?,
+            id: ExperimentId::parse(&id).map_err(|error| {
+                rusqlite::Error::FromSqlConversionFailure(
+                    1,
+                    rusqlite::types::Type::Text,
+                    Box::new(error),
+                )
+            })?,
             title: row.get(2)?,
             state: state_of(row, 3)?,
             created: Timestamp(row.get(4)?),
@@ -93,8 +110,9 @@ impl Store {
 
     fn counts(&self, number: i64) -> rusqlite::Result<StateCounts> {
         let mut counts = StateCounts::default();
-        let mut statement =
-            self.connection.prepare_cached("SELECT state, count(*) FROM jobs WHERE experiment = ?1 GROUP BY state")?;
+        let mut statement = self.connection.prepare_cached(
+            "SELECT state, count(*) FROM jobs WHERE experiment = ?1 GROUP BY state",
+        )?;
         let mut rows = statement.query([number])?;
         while let Some(row) = rows.next()? {
             counts.0[state_of(row, 0)? as usize] = row.get(1)?;
@@ -108,8 +126,14 @@ impl Store {
     /// There is none with this id, or the store can't be read.
     pub fn summary(&self, id: &ExperimentId) -> Result<ExperimentSummary, StoreError> {
         self.connection
-            .prepare_cached("SELECT number, id, title, state, created, ended FROM experiments WHERE id = ?1")
-            .and_then(|mut statement| statement.query_row([id.as_str()], |row| self.summary_of(row)).optional())
+            .prepare_cached(
+                "SELECT number, id, title, state, created, ended FROM experiments WHERE id = ?1",
+            )
+            .and_then(|mut statement| {
+                statement
+                    .query_row([id.as_str()], |row| self.summary_of(row))
+                    .optional()
+            })
             .map_err(|error| self.failed(&error))?
             .ok_or_else(|| StoreError::NoExperiment(id.to_string()))
     }
@@ -119,27 +143,49 @@ impl Store {
     /// # Errors
     /// There is none with this id, or the store can't be read.
     pub fn view(&self, id: &ExperimentId) -> Result<ExperimentView, StoreError> {
-        let transaction = self.connection.unchecked_transaction().map_err(|error| self.failed(&error))?;
+        let transaction = self
+            .connection
+            .unchecked_transaction()
+            .map_err(|error| self.failed(&error))?;
         let summary = self.summary(id)?;
         let number = self.number(id)?;
         let plan = self.plan_without_jobs(id)?;
-        let dir = self.home.join("experiments").join(&summary.title).join(id.as_str());
-        let jobs = self.job_views(id, number, &plan).map_err(|error| self.failed(&error))?;
+        let dir = self
+            .home
+            .join("experiments")
+            .join(&summary.title)
+            .join(id.as_str());
+        let jobs = self
+            .job_views(id, number, &plan)
+            .map_err(|error| self.failed(&error))?;
         let sequence: i64 = self
             .connection
             .prepare_cached("SELECT coalesce(max(sequence), 0) FROM events WHERE experiment = ?1")
             .and_then(|mut statement| statement.query_row([number], |row| row.get(0)))
             .map_err(|error| self.failed(&error))?;
         transaction.finish().map_err(|error| self.failed(&error))?;
-        Ok(ExperimentView { summary, dir, sequence: sequence as u64, jobs })
+        Ok(ExperimentView {
+            summary,
+            dir,
+            sequence: sequence as u64,
+            jobs,
+        })
     }
 
-    fn job_views(&self, id: &ExperimentId, number: i64, plan: &Plan) -> rusqlite::Result<Vec<JobView>> {
+    fn job_views(
+        &self,
+        id: &ExperimentId,
+        number: i64,
+        plan: &Plan,
+    ) -> rusqlite::Result<Vec<JobView>> {
         let mut group_of = std::collections::HashMap::new();
         for group in &plan.groups {
             group_of.extend(group.jobs.iter().map(|job| (*job, group)));
         }
-        let mut tasks = plan.tasks.iter().flat_map(|task| std::iter::repeat_n(task, task.jobs as usize));
+        let mut tasks = plan
+            .tasks
+            .iter()
+            .flat_map(|task| std::iter::repeat_n(task, task.jobs as usize));
         let mut jobs: Vec<JobView> = Vec::new();
         let mut statement = self.connection.prepare_cached(
             "SELECT job, name, state, cause, message, retry_at FROM jobs WHERE experiment = ?1 ORDER BY job",
@@ -168,9 +214,14 @@ impl Store {
         let mut rows = statement.query([number])?;
         while let Some(row) = rows.next()? {
             let job: u32 = row.get(0)?;
-            let Some(view) = jobs.get_mut(job as usize) else { continue };
+            let Some(view) = jobs.get_mut(job as usize) else {
+                continue;
+            };
             let attempt: u32 = row.get(1)?;
-            let first = group_of.get(&job).and_then(|group| group.jobs.first().copied()).unwrap_or(job);
+            let first = group_of
+                .get(&job)
+                .and_then(|group| group.jobs.first().copied())
+                .unwrap_or(job);
             let state = state_of(row, 3)?;
             let record = match (state, row.get::<_, Option<i64>>(9)?) {
                 (JobState::Failed | JobState::Cancelled, Some(event)) => self.record_of(event)?,
@@ -186,7 +237,13 @@ impl Store {
                 ended: time_of(row, 6)?,
                 nodes: row
                     .get::<_, Option<String>>(7)?
-                    .map(|nodes| nodes.split(',').filter(|node| !node.is_empty()).map(str::to_owned).collect())
+                    .map(|nodes| {
+                        nodes
+                            .split(',')
+                            .filter(|node| !node.is_empty())
+                            .map(str::to_owned)
+                            .collect()
+                    })
                     .unwrap_or_default(),
                 exit_code: row.get(8)?,
                 record,
@@ -211,7 +268,12 @@ impl Store {
     ///
     /// # Errors
     /// There is no such experiment, or the store can't be read.
-    pub fn record(&self, id: &ExperimentId, job: u32, attempt: u32) -> Result<Option<ExitRecord>, StoreError> {
+    pub fn record(
+        &self,
+        id: &ExperimentId,
+        job: u32,
+        attempt: u32,
+    ) -> Result<Option<ExitRecord>, StoreError> {
         let number = self.number(id)?;
         let read = || {
             let event: Option<Option<i64>> = self
@@ -219,7 +281,9 @@ impl Store {
                 .prepare_cached("SELECT ended_by FROM attempts WHERE experiment = ?1 AND job = ?2 AND attempt = ?3")?
                 .query_row(rusqlite::params![number, job, attempt], |row| row.get(0))
                 .optional()?;
-            event.flatten().map_or(Ok(None), |event| self.record_of(event))
+            event
+                .flatten()
+                .map_or(Ok(None), |event| self.record_of(event))
         };
         read().map_err(|error| self.failed(&error))
     }
@@ -245,7 +309,11 @@ impl Store {
             .map(|(sequence, time, text)| {
                 let kind = serde_json::from_str(&text)
                     .map_err(|error| self.unreadable(format!("event {sequence}: {error}")))?;
-                Ok(Event { sequence: sequence as u64, time: Timestamp(time), kind })
+                Ok(Event {
+                    sequence: sequence as u64,
+                    time: Timestamp(time),
+                    kind,
+                })
             })
             .collect()
     }
@@ -270,17 +338,29 @@ impl Store {
     }
 
     /// Some of an experiment's planned jobs: `count` from the number `first` on.
-    pub(crate) fn planned_jobs(&self, experiment: i64, first: u32, count: u32) -> Result<Vec<PlannedJob>, StoreError> {
+    pub(crate) fn planned_jobs(
+        &self,
+        experiment: i64,
+        first: u32,
+        count: u32,
+    ) -> Result<Vec<PlannedJob>, StoreError> {
         let texts = self
             .connection
-            .prepare_cached("SELECT plan FROM plans WHERE experiment = ?1 AND job >= ?2 ORDER BY job LIMIT ?3")
+            .prepare_cached(
+                "SELECT plan FROM plans WHERE experiment = ?1 AND job >= ?2 ORDER BY job LIMIT ?3",
+            )
             .and_then(|mut statement| {
                 statement
-                    .query_map(rusqlite::params![experiment, first, count], |row| row.get(0))?
+                    .query_map(rusqlite::params![experiment, first, count], |row| {
+                        row.get(0)
+                    })?
                     .collect::<rusqlite::Result<Vec<String>>>()
             })
             .map_err(|error| self.failed(&error))?;
-        texts.iter().map(|text| serde_json::from_str(text).map_err(|error| self.unreadable(error))).collect()
+        texts
+            .iter()
+            .map(|text| serde_json::from_str(text).map_err(|error| self.unreadable(error)))
+            .collect()
     }
 
     /// The states of an experiment's jobs, in their order.

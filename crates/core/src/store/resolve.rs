@@ -37,13 +37,24 @@ impl Store {
     pub fn resolve(&self, text: &str) -> Result<ExperimentId, ResolveError> {
         let failed = |error: rusqlite::Error| ResolveError::Store(self.failed(&error));
         let newest = |sql: &str, text: &str| -> rusqlite::Result<Option<String>> {
-            self.connection.query_row(sql, [text], |row| row.get(0)).optional()
+            self.connection
+                .query_row(sql, [text], |row| row.get(0))
+                .optional()
         };
         let found = if text == "latest" {
-            newest("SELECT id FROM experiments WHERE ?1 = 'latest' ORDER BY number DESC LIMIT 1", text).map_err(failed)?
+            newest(
+                "SELECT id FROM experiments WHERE ?1 = 'latest' ORDER BY number DESC LIMIT 1",
+                text,
+            )
+            .map_err(failed)?
         } else {
             let by_id = newest("SELECT id FROM experiments WHERE id = ?1", text).map_err(failed)?;
-            let by_title = || newest("SELECT id FROM experiments WHERE title = ?1 ORDER BY number DESC LIMIT 1", text);
+            let by_title = || {
+                newest(
+                    "SELECT id FROM experiments WHERE title = ?1 ORDER BY number DESC LIMIT 1",
+                    text,
+                )
+            };
             match by_id {
                 Some(id) => Some(id),
                 None => match by_title().map_err(failed)? {
@@ -53,8 +64,12 @@ impl Store {
             }
         };
         match found {
-            Some(id) => ExperimentId::parse(&id).map_err(|error| ResolveError::Store(self.unreadable(error))),
-            None => Err(ResolveError::None { text: text.to_owned(), similar: self.similar_titles(text)? }),
+            Some(id) => ExperimentId::parse(&id)
+                .map_err(|error| ResolveError::Store(self.unreadable(error))),
+            None => Err(ResolveError::None {
+                text: text.to_owned(),
+                similar: self.similar_titles(text)?,
+            }),
         }
     }
 
@@ -66,10 +81,17 @@ impl Store {
         let candidates = self
             .connection
             .prepare("SELECT id FROM experiments WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 6")
-            .and_then(|mut statement| statement.query_map([text, &end], |row| row.get(0))?.collect::<Result<Vec<String>, _>>())
+            .and_then(|mut statement| {
+                statement
+                    .query_map([text, &end], |row| row.get(0))?
+                    .collect::<Result<Vec<String>, _>>()
+            })
             .map_err(|error| self.failed(&error))?;
         if candidates.len() > 1 {
-            return Err(ResolveError::Ambiguous { text: text.to_owned(), candidates });
+            return Err(ResolveError::Ambiguous {
+                text: text.to_owned(),
+                candidates,
+            });
         }
         Ok(candidates.into_iter().next())
     }
@@ -78,7 +100,11 @@ impl Store {
         let titles = self
             .connection
             .prepare("SELECT DISTINCT title FROM experiments")
-            .and_then(|mut statement| statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>())
+            .and_then(|mut statement| {
+                statement
+                    .query_map([], |row| row.get(0))?
+                    .collect::<Result<Vec<String>, _>>()
+            })
             .map_err(|error| self.failed(&error))?;
         let mut near: Vec<(f64, String)> = titles
             .into_iter()

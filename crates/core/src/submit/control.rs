@@ -19,7 +19,10 @@ pub fn cancel(
     jobs: &[u32],
     mode: CancelMode,
 ) -> Result<(), SubmitError> {
-    let request = EventKind::CancelRequested { jobs: jobs.to_vec(), mode };
+    let request = EventKind::CancelRequested {
+        jobs: jobs.to_vec(),
+        mode,
+    };
     store.request(id, context.clock.now(), &request)?;
     poke(context, store, id)?;
     Ok(())
@@ -28,9 +31,13 @@ pub fn cancel(
 /// Wakes whoever drives the experiment, if it runs on this machine; elsewhere it looks by itself twice a second.
 fn poke(context: &Context, store: &Store, id: &ExperimentId) -> Result<(), SubmitError> {
     let holder = store.lease(&lease_name(id))?.and_then(|lease| lease.holder);
-    let here = holder.filter(|holder: &Identity| holder.host == context.host && holder.is_alive() == Some(true));
+    let here = holder
+        .filter(|holder: &Identity| holder.host == context.host && holder.is_alive() == Some(true));
     if let Some(holder) = here {
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(holder.pid), nix::sys::signal::Signal::SIGUSR1);
+        let _ = nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(holder.pid),
+            nix::sys::signal::Signal::SIGUSR1,
+        );
     }
     Ok(())
 }
@@ -40,18 +47,27 @@ fn poke(context: &Context, store: &Store, id: &ExperimentId) -> Result<(), Submi
 ///
 /// # Errors
 /// None of the jobs can be tried again, or the store can't be written.
-pub fn retry(context: &Context, store: &mut Store, id: &ExperimentId, jobs: &[u32]) -> Result<Vec<u32>, SubmitError> {
+pub fn retry(
+    context: &Context,
+    store: &mut Store,
+    id: &ExperimentId,
+    jobs: &[u32],
+) -> Result<Vec<u32>, SubmitError> {
     let number = store.number(id)?;
     let plan = store.plan_without_jobs(id)?;
     let rows = store.job_rows(number)?;
     let failed = |job: &u32| {
         let row = &rows[*job as usize];
-        matches!(row.state, JobState::Failed | JobState::Cancelled) && row.cause != Some(Cause::NotNeeded)
+        matches!(row.state, JobState::Failed | JobState::Cancelled)
+            && row.cause != Some(Cause::NotNeeded)
     };
     let mut chosen: Vec<u32> = if jobs.is_empty() {
         (0..rows.len() as u32).filter(failed).collect()
     } else {
-        jobs.iter().copied().filter(|job| (*job as usize) < rows.len() && rows[*job as usize].state.is_final()).collect()
+        jobs.iter()
+            .copied()
+            .filter(|job| (*job as usize) < rows.len() && rows[*job as usize].state.is_final())
+            .collect()
     };
     if chosen.is_empty() {
         return Err(SubmitError::NothingToRetry(id.clone()));
@@ -60,14 +76,19 @@ pub fn retry(context: &Context, store: &mut Store, id: &ExperimentId, jobs: &[u3
     chosen.sort_unstable();
     chosen.dedup();
     let now = context.clock.now();
-    let live = store.lease(&lease_name(id))?.is_some_and(|lease| lease.is_live(now));
+    let live = store
+        .lease(&lease_name(id))?
+        .is_some_and(|lease| lease.is_live(now));
     if live {
         for &job in &chosen {
             store.request(id, now, &EventKind::Reset { job })?;
         }
         poke(context, store, id)?;
     } else {
-        let events: Vec<_> = chosen.iter().map(|&job| (now, EventKind::Reset { job })).collect();
+        let events: Vec<_> = chosen
+            .iter()
+            .map(|&job| (now, EventKind::Reset { job }))
+            .collect();
         store.prepare_to_write()?;
         store.append(number, None, &events)?;
     }
@@ -81,7 +102,11 @@ fn add_followers(plan: &Plan, rows: &[crate::store::JobRow], chosen: &mut Vec<u3
             chosen.extend(group.jobs.iter().copied());
         }
     }
-    let task_of = |job: u32| plan.tasks.iter().position(|task| (task.first_job..task.first_job + task.jobs).contains(&job));
+    let task_of = |job: u32| {
+        plan.tasks
+            .iter()
+            .position(|task| (task.first_job..task.first_job + task.jobs).contains(&job))
+    };
     let mut again: Vec<bool> = vec![false; plan.tasks.len()];
     for job in chosen.iter() {
         if let Some(task) = task_of(*job) {
@@ -91,14 +116,22 @@ fn add_followers(plan: &Plan, rows: &[crate::store::JobRow], chosen: &mut Vec<u3
     loop {
         let mut grown = false;
         for (number, task) in plan.tasks.iter().enumerate() {
-            if again[number] || !task.after.iter().any(|dependency| again[dependency.task as usize]) {
+            if again[number]
+                || !task
+                    .after
+                    .iter()
+                    .any(|dependency| again[dependency.task as usize])
+            {
                 continue;
             }
             let skipped: Vec<u32> = (task.first_job..task.first_job + task.jobs)
                 .filter(|job| {
                     let cause = rows[*job as usize].cause;
                     rows[*job as usize].attempts == 0
-                        && matches!(cause, Some(Cause::UpstreamFailed | Cause::Cancelled | Cause::NotNeeded))
+                        && matches!(
+                            cause,
+                            Some(Cause::UpstreamFailed | Cause::Cancelled | Cause::NotNeeded)
+                        )
                 })
                 .collect();
             if !skipped.is_empty() {
@@ -119,7 +152,9 @@ fn add_followers(plan: &Plan, rows: &[crate::store::JobRow], chosen: &mut Vec<u3
 /// It still runs, or can't be removed.
 pub fn remove(context: &Context, store: &mut Store, id: &ExperimentId) -> Result<(), SubmitError> {
     let summary = store.summary(id)?;
-    let live = store.lease(&lease_name(id))?.is_some_and(|lease| lease.is_live(context.clock.now()));
+    let live = store
+        .lease(&lease_name(id))?
+        .is_some_and(|lease| lease.is_live(context.clock.now()));
     let active = summary.counts.of(JobState::Running) + summary.counts.of(JobState::Submitted) > 0;
     if live || (active && !summary.state.is_final()) {
         return Err(SubmitError::Running(id.clone()));
@@ -128,7 +163,10 @@ pub fn remove(context: &Context, store: &mut Store, id: &ExperimentId) -> Result
     // The folder goes first: cut in between, the experiment can still be named and removed again.
     match std::fs::remove_dir_all(&dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(SubmitError::Files(std::io::Error::new(error.kind(), format!("can't remove {dir}: {error}"))));
+            return Err(SubmitError::Files(std::io::Error::new(
+                error.kind(),
+                format!("can't remove {dir}: {error}"),
+            )));
         }
         _ => {}
     }

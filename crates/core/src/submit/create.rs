@@ -27,7 +27,9 @@ pub fn create(
         write_file(&dir.join("experiment.json"), &text, 0o600)
     };
     let written = made().map_err(SubmitError::Files).and_then(|()| {
-        store.insert_experiment(id, plan, document, context.clock.now()).map_err(SubmitError::Store)
+        store
+            .insert_experiment(id, plan, document, context.clock.now())
+            .map_err(SubmitError::Store)
     });
     if written.is_err() {
         let _ = std::fs::remove_dir_all(&dir);

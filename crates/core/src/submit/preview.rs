@@ -47,7 +47,11 @@ pub struct JobPreview {
 ///
 /// # Errors
 /// An executor can't be made, or a job can't run on it.
-pub fn preview(context: &Context, plan: &Plan, id: &ExperimentId) -> Result<Vec<JobPreview>, SubmitError> {
+pub fn preview(
+    context: &Context,
+    plan: &Plan,
+    id: &ExperimentId,
+) -> Result<Vec<JobPreview>, SubmitError> {
     let dir = context.experiment_dir(&plan.title, id);
     let mut previews = Vec::with_capacity(plan.jobs.len());
     for (index, job) in plan.jobs.iter().enumerate() {
@@ -57,13 +61,18 @@ pub fn preview(context: &Context, plan: &Plan, id: &ExperimentId) -> Result<Vec<
         let member = |index: u32| UnitMember {
             index,
             job: &plan.jobs[index as usize],
-            leader: task.group.is_some_and(|group| plan.groups[group as usize].leader == Some(index)),
+            leader: task
+                .group
+                .is_some_and(|group| plan.groups[group as usize].leader == Some(index)),
         };
         let members = match task.group {
             Some(group) => plan.groups[group as usize].jobs.clone(),
             None => vec![index as u32],
         };
-        let place = members.iter().position(|member| *member == index as u32).unwrap_or(0);
+        let place = members
+            .iter()
+            .position(|member| *member == index as u32)
+            .unwrap_or(0);
         let unit = Unit {
             experiment: id,
             experiment_dir: &dir,
@@ -78,13 +87,19 @@ pub fn preview(context: &Context, plan: &Plan, id: &ExperimentId) -> Result<Vec<
                 value.replace_range(.., MASK);
             }
         }
-        shown.env.extend(job.secrets.iter().map(|(name, reference)| (name.clone(), format!("{MASK} (from {reference})"))));
+        shown.env.extend(
+            job.secrets
+                .iter()
+                .map(|(name, reference)| (name.clone(), format!("{MASK} (from {reference})"))),
+        );
         mask(&mut request.payload);
         previews.push(JobPreview {
             name: shown.name,
             executor: task.executor.clone(),
             kind: config.kind.clone(),
-            group: task.group.map(|group| plan.groups[group as usize].name.clone()),
+            group: task
+                .group
+                .map(|group| plan.groups[group as usize].name.clone()),
             argv: shown.argv,
             ranks: shown.ranks,
             env: shown.env,
@@ -105,7 +120,11 @@ fn after(plan: &Plan, job: &PlannedJob) -> Vec<String> {
         .iter()
         .map(|dependency| {
             let when = serde_json::to_value(dependency.when).unwrap_or_default();
-            format!("{} ({})", plan.tasks[dependency.task as usize].name, when.as_str().unwrap_or_default())
+            format!(
+                "{} ({})",
+                plan.tasks[dependency.task as usize].name,
+                when.as_str().unwrap_or_default()
+            )
         })
         .collect()
 }
@@ -116,9 +135,18 @@ pub fn is_private(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
     let words: Vec<&str> = name.split('_').collect();
     let last_is = |word: &str| words.last() == Some(&word);
-    ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIALS", "CREDENTIAL", "APIKEY"]
-        .iter()
-        .any(|private| words.contains(private))
+    [
+        "TOKEN",
+        "SECRET",
+        "PASSWORD",
+        "PASSWD",
+        "PASSPHRASE",
+        "CREDENTIALS",
+        "CREDENTIAL",
+        "APIKEY",
+    ]
+    .iter()
+    .any(|private| words.contains(private))
         || last_is("KEY")
         || last_is("PAT")
 }
@@ -156,10 +184,24 @@ mod tests {
 
     #[test]
     fn private_names() {
-        for name in ["HF_TOKEN", "WANDB_API_KEY", "aws_secret_access_key", "GITHUB_PAT", "DB_PASSWORD", "token"] {
+        for name in [
+            "HF_TOKEN",
+            "WANDB_API_KEY",
+            "aws_secret_access_key",
+            "GITHUB_PAT",
+            "DB_PASSWORD",
+            "token",
+        ] {
             assert!(is_private(name), "{name}");
         }
-        for name in ["TOKENIZERS_PARALLELISM", "KEYBOARD", "PATH", "MONKEY", "PATIENCE", "KEY_COUNT"] {
+        for name in [
+            "TOKENIZERS_PARALLELISM",
+            "KEYBOARD",
+            "PATH",
+            "MONKEY",
+            "PATIENCE",
+            "KEY_COUNT",
+        ] {
             assert!(!is_private(name), "{name}");
         }
     }
@@ -168,6 +210,9 @@ mod tests {
     fn pairs_are_masked_and_commands_are_not() {
         let mut request = serde_json::json!({"env": [["HF_TOKEN", "s3cret"], ["A", "b"]], "argv": ["API_KEY", "x"]});
         mask(&mut request);
-        assert_eq!(request, serde_json::json!({"env": [["HF_TOKEN", MASK], ["A", "b"]], "argv": ["API_KEY", "x"]}));
+        assert_eq!(
+            request,
+            serde_json::json!({"env": [["HF_TOKEN", MASK], ["A", "b"]], "argv": ["API_KEY", "x"]})
+        );
     }
 }

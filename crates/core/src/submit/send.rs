@@ -21,7 +21,10 @@ pub(crate) enum SendError {
 }
 
 /// Writes the folders and files of a request's jobs and sends it.
-pub(crate) async fn send(scheduler: &dyn Scheduler, request: &Request) -> Result<Handle, SendError> {
+pub(crate) async fn send(
+    scheduler: &dyn Scheduler,
+    request: &Request,
+) -> Result<Handle, SendError> {
     write_files(request).map_err(SendError::Files)?;
     Ok(scheduler.submit(request).await?)
 }
@@ -39,7 +42,11 @@ fn write_files(request: &Request) -> std::io::Result<()> {
             if let Some(parent) = path.parent() {
                 create_private_dir(parent)?;
             }
-            write_file(&path, file.contents.as_bytes(), if file.executable { 0o700 } else { 0o600 })?;
+            write_file(
+                &path,
+                file.contents.as_bytes(),
+                if file.executable { 0o700 } else { 0o600 },
+            )?;
         }
         write_file(&job_dir.join(REQUEST), &text, 0o600)?;
     }

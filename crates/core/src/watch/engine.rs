@@ -11,7 +11,9 @@
 
 use std::collections::VecDeque;
 
-use crate::model::{Cause, EventKind, FailureClass, IllegalTransition, JobState, Retry, transition};
+use crate::model::{
+    Cause, EventKind, FailureClass, IllegalTransition, JobState, Retry, transition,
+};
 use crate::plan::{OnFailure, Plan, When};
 use crate::store::JobRow;
 
@@ -89,7 +91,12 @@ impl Engine {
         let mut tasks: Vec<Task> = plan
             .tasks
             .iter()
-            .map(|task| Task { first_job: task.first_job, jobs: task.jobs, group: task.group, ..Task::default() })
+            .map(|task| Task {
+                first_job: task.first_job,
+                jobs: task.jobs,
+                group: task.group,
+                ..Task::default()
+            })
             .collect();
         let mut outgoing = vec![0u32; tasks.len()];
         for (number, task) in plan.tasks.iter().enumerate() {
@@ -104,11 +111,22 @@ impl Engine {
             task.edges = (position, position);
             position += count;
         }
-        let mut edges = vec![Edge { to: 0, when: When::Ok, done: true }; position as usize];
+        let mut edges = vec![
+            Edge {
+                to: 0,
+                when: When::Ok,
+                done: true
+            };
+            position as usize
+        ];
         for (number, task) in plan.tasks.iter().enumerate() {
             for dependency in &task.after {
                 let from = &mut tasks[dependency.task as usize];
-                edges[from.edges.1 as usize] = Edge { to: number as u32, when: dependency.when, done: false };
+                edges[from.edges.1 as usize] = Edge {
+                    to: number as u32,
+                    when: dependency.when,
+                    done: false,
+                };
                 from.edges.1 += 1;
             }
         }
@@ -132,7 +150,12 @@ impl Engine {
         let executors = plan
             .tasks
             .iter()
-            .map(|task| names.iter().position(|name| **name == task.executor).unwrap_or(0) as u32)
+            .map(|task| {
+                names
+                    .iter()
+                    .position(|name| **name == task.executor)
+                    .unwrap_or(0) as u32
+            })
             .collect();
         Engine {
             open: jobs.len() as u32,
@@ -165,7 +188,9 @@ impl Engine {
             let job = self.jobs[number as usize];
             if job.state.is_final() {
                 self.count_end(number);
-            } else if !matches!(job.state, JobState::Unsubmitted | JobState::Submitted) && job.attempts > 0 {
+            } else if !matches!(job.state, JobState::Unsubmitted | JobState::Submitted)
+                && job.attempts > 0
+            {
                 self.count_start(number);
             }
         }
@@ -255,8 +280,10 @@ impl Engine {
     /// The jobs that have not ended, and have been handed to their place.
     pub fn active(&self) -> impl Iterator<Item = u32> {
         let is_active = |job: &Job| {
-            matches!(job.state, JobState::Submitted | JobState::Running | JobState::Unknown)
-                || (job.state == JobState::Pending && !job.queued)
+            matches!(
+                job.state,
+                JobState::Submitted | JobState::Running | JobState::Unknown
+            ) || (job.state == JobState::Pending && !job.queued)
         };
         (0..self.jobs.len() as u32).filter(move |number| is_active(&self.jobs[*number as usize]))
     }
@@ -375,7 +402,14 @@ impl Engine {
     }
 
     fn count_end(&mut self, number: u32) {
-        let Job { state, cause, task, started, attempts, .. } = self.jobs[number as usize];
+        let Job {
+            state,
+            cause,
+            task,
+            started,
+            attempts,
+            ..
+        } = self.jobs[number as usize];
         if state == JobState::Succeeded || (attempts > 0 && cause != Some(Cause::LaunchFailure)) {
             // It has been running, whether or not that was seen.
             self.count_start(number);
@@ -397,24 +431,42 @@ impl Engine {
         let succeeded = state == JobState::Succeeded;
         let never_started = !started && !self.jobs[number as usize].started;
         let impossible = match cause {
-            Some(Cause::NotNeeded) => Verdict::Impossible(Doom { cause: Cause::NotNeeded, because: Some(number) }),
-            _ => Verdict::Impossible(Doom { cause: Cause::UpstreamFailed, because: Some(number) }),
+            Some(Cause::NotNeeded) => Verdict::Impossible(Doom {
+                cause: Cause::NotNeeded,
+                because: Some(number),
+            }),
+            _ => Verdict::Impossible(Doom {
+                cause: Cause::UpstreamFailed,
+                because: Some(number),
+            }),
         };
         self.resolve(task, |when| match when {
             When::Ok if !succeeded => Some(impossible),
             When::Ok if tracker.succeeded == tracker.jobs => Some(Verdict::Met),
             When::Any if all => Some(Verdict::Met),
             When::Failed if all && tracker.failed > 0 => Some(Verdict::Met),
-            When::Failed if all => Some(Verdict::Impossible(Doom { cause: Cause::NotNeeded, because: None })),
+            When::Failed if all => Some(Verdict::Impossible(Doom {
+                cause: Cause::NotNeeded,
+                because: None,
+            })),
             When::Start if never_started => Some(impossible),
             _ => None,
         });
-        if state == JobState::Failed && self.on_failure != OnFailure::Continue && self.draining.is_none() {
+        if state == JobState::Failed
+            && self.on_failure != OnFailure::Continue
+            && self.draining.is_none()
+        {
             self.draining = Some(number);
             for task in 0..self.tasks.len() as u32 {
                 let tracker = self.tasks[task as usize];
                 if !tracker.handler && !tracker.dead && tracker.ended < tracker.jobs {
-                    self.doomed.push((task, Doom { cause: Cause::Cancelled, because: Some(number) }));
+                    self.doomed.push((
+                        task,
+                        Doom {
+                            cause: Cause::Cancelled,
+                            because: Some(number),
+                        },
+                    ));
                 }
             }
         }
@@ -446,7 +498,13 @@ impl Engine {
     }
 
     fn make_ready(&mut self, task: u32) {
-        let Task { first_job, jobs, group, dead, .. } = self.tasks[task as usize];
+        let Task {
+            first_job,
+            jobs,
+            group,
+            dead,
+            ..
+        } = self.tasks[task as usize];
         if dead {
             return;
         }
@@ -459,7 +517,8 @@ impl Engine {
             }
             Some(group) => {
                 let members = &self.groups[group as usize];
-                let waits = |job: &u32| self.tasks[self.jobs[*job as usize].task as usize].unmet > 0;
+                let waits =
+                    |job: &u32| self.tasks[self.jobs[*job as usize].task as usize].unmet > 0;
                 if !members.iter().any(waits) {
                     let first = members[0];
                     self.queue(executor, first);
@@ -481,7 +540,12 @@ impl Engine {
     pub fn settle(&mut self, names: &dyn Fn(u32) -> String) -> Vec<EventKind> {
         let mut events = Vec::new();
         while let Some((task, doom)) = self.doomed.pop() {
-            let Task { first_job, jobs, group, .. } = self.tasks[task as usize];
+            let Task {
+                first_job,
+                jobs,
+                group,
+                ..
+            } = self.tasks[task as usize];
             let draining = doom.cause == Cause::Cancelled;
             self.tasks[task as usize].dead |= !draining;
             let members: Vec<u32> = match group {
@@ -497,11 +561,17 @@ impl Engine {
                 let because = doom.because.map(names);
                 let message = match (doom.cause, because) {
                     (Cause::NotNeeded, _) => "no job that it waited for failed".to_owned(),
-                    (Cause::Cancelled, Some(because)) => format!("not started, since {because} had failed"),
+                    (Cause::Cancelled, Some(because)) => {
+                        format!("not started, since {because} had failed")
+                    }
                     (_, Some(because)) => format!("{because} did not succeed"),
                     (_, None) => "what it comes after did not succeed".to_owned(),
                 };
-                events.push(EventKind::Skipped { job, cause: doom.cause, message });
+                events.push(EventKind::Skipped {
+                    job,
+                    cause: doom.cause,
+                    message,
+                });
             }
         }
         events
@@ -512,9 +582,14 @@ impl Engine {
         let mut events = Vec::new();
         for &job in jobs {
             let slot = self.jobs[job as usize];
-            let waits = slot.state == JobState::Unsubmitted || (slot.state == JobState::Pending && slot.queued);
+            let waits = slot.state == JobState::Unsubmitted
+                || (slot.state == JobState::Pending && slot.queued);
             if waits && self.skipped(job, Cause::Cancelled).is_ok() {
-                events.push(EventKind::Skipped { job, cause: Cause::Cancelled, message: "cancelled before it started".to_owned() });
+                events.push(EventKind::Skipped {
+                    job,
+                    cause: Cause::Cancelled,
+                    message: "cancelled before it started".to_owned(),
+                });
             }
         }
         events

@@ -34,7 +34,11 @@ pub(super) const LOG: &str = "supervisor.log";
 ///
 /// # Errors
 /// The store can't be read, or the process can't be started.
-pub fn ensure_supervised(context: &Context, store: &Store, id: &ExperimentId) -> Result<(), WatchError> {
+pub fn ensure_supervised(
+    context: &Context,
+    store: &Store,
+    id: &ExperimentId,
+) -> Result<(), WatchError> {
     let summary = store.summary(id)?;
     if summary.state.is_final() || summary.ended.is_some() {
         return Ok(());
@@ -43,7 +47,10 @@ pub fn ensure_supervised(context: &Context, store: &Store, id: &ExperimentId) ->
     if lease.is_some_and(|lease| lease.is_live(context.clock.now())) {
         return Ok(());
     }
-    let failed = |reason: String| WatchError::Supervisor { id: id.clone(), reason };
+    let failed = |reason: String| WatchError::Supervisor {
+        id: id.clone(),
+        reason,
+    };
     let dir = context.experiment_dir(&summary.title, id);
     create_private_dir(&dir).map_err(|error| failed(error.to_string()))?;
     let path = dir.join(LOG);
@@ -51,7 +58,9 @@ pub fn ensure_supervised(context: &Context, store: &Store, id: &ExperimentId) ->
         use std::os::unix::fs::OpenOptionsExt;
         let mut options = std::fs::OpenOptions::new();
         options.create(true).append(true).mode(0o600);
-        options.open(&path).map_err(|error| failed(format!("can't write {path}: {error}")))?
+        options
+            .open(&path)
+            .map_err(|error| failed(format!("can't write {path}: {error}")))?
     };
     let errors = log.try_clone().map_err(|error| failed(error.to_string()))?;
     let mut command = Command::new(&context.program);
@@ -68,10 +77,14 @@ pub fn ensure_supervised(context: &Context, store: &Store, id: &ExperimentId) ->
     unsafe {
         command.pre_exec(|| {
             // Out of the terminal's session: neither its Ctrl-C nor its end reaches the supervisor.
-            nix::unistd::setsid().map(drop).map_err(std::io::Error::from)
+            nix::unistd::setsid()
+                .map(drop)
+                .map_err(std::io::Error::from)
         });
     }
     // Whoever started it may end before it or after it; it is not waited for here.
-    command.spawn().map_err(|error| failed(format!("can't start {}: {error}", context.program)))?;
+    command
+        .spawn()
+        .map_err(|error| failed(format!("can't start {}: {error}", context.program)))?;
     Ok(())
 }

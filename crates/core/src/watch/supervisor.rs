@@ -22,8 +22,12 @@ use super::engine::Engine;
 use super::verdict;
 use super::writer::{BALLAST, News, Writer};
 use crate::context::Context;
-use crate::executor::{self, Executor, MemberEnd, Observed, Scheduler, SubmitError, Unit, UnitMember};
-use crate::model::{CancelMode, Cause, EventKind, ExperimentId, Handle, JobState, SubmissionKey, Timestamp};
+use crate::executor::{
+    self, Executor, MemberEnd, Observed, Scheduler, SubmitError, Unit, UnitMember,
+};
+use crate::model::{
+    CancelMode, Cause, EventKind, ExperimentId, Handle, JobState, SubmissionKey, Timestamp,
+};
 use crate::packager::BundleRef;
 use crate::plan::{OnFailure, Plan, PlannedJob, Retries};
 use crate::store::{Store, lease_name};
@@ -41,7 +45,10 @@ const IDLE: Duration = Duration::from_secs(3600);
 /// # Errors
 /// Somebody else drives it, or the store can't be used. Running jobs are left alone then.
 pub fn supervise(context: &Context, id: &ExperimentId) -> Result<JobState, WatchError> {
-    let failed = |reason: String| WatchError::Supervisor { id: id.clone(), reason };
+    let failed = |reason: String| WatchError::Supervisor {
+        id: id.clone(),
+        reason,
+    };
     let holder = Identity::of_self().map_err(|error| failed(error.to_string()))?;
     let mut store = Store::open(&context.home)?;
     let summary = store.summary(id)?;
@@ -63,9 +70,13 @@ pub fn supervise(context: &Context, id: &ExperimentId) -> Result<JobState, Watch
     runtime.block_on(async {
         let (news, heard) = mpsc::unbounded_channel();
         let reader = Store::open(&context.home)?;
-        let writer = Writer::start(context, store, number, lease, ballast, news).map_err(|error| failed(error.to_string()))?;
+        let writer = Writer::start(context, store, number, lease, ballast, news)
+            .map_err(|error| failed(error.to_string()))?;
         let mut supervisor = Supervisor::new(context, id, reader, number, dir, writer)?;
-        supervisor.record(EventKind::Supervised { generation, holder: holder.to_text() });
+        supervisor.record(EventKind::Supervised {
+            generation,
+            holder: holder.to_text(),
+        });
         let outcome = supervisor.run(heard).await;
         supervisor.writer.end();
         outcome.map_err(failed)
@@ -75,7 +86,12 @@ pub fn supervise(context: &Context, id: &ExperimentId) -> Result<JobState, Watch
 /// Room for the last words on a full disk.
 fn reserve(path: &camino::Utf8Path) {
     use std::os::fd::AsRawFd;
-    if let Ok(file) = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(path) {
+    if let Ok(file) = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+    {
         // SAFETY: posix_fallocate(3) gets a descriptor that is open. What it can't reserve is not there when it is needed,
         // and nothing else.
         unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, BALLAST as libc::off_t) };
@@ -120,6 +136,8 @@ struct Supervisor<'a> {
     news: Arc<Notify>,
     stalled: bool,
     cancelled_all: bool,
+    /// What ran was ended after a failure.
+    drained: bool,
 }
 
 impl<'a> Supervisor<'a> {
@@ -136,10 +154,19 @@ impl<'a> Supervisor<'a> {
         engine.restore(&reader.job_rows(number)?);
         let mut places = Vec::with_capacity(plan.executors.len());
         for (name, config) in &plan.executors {
-            let executor = executor::build(name, config)
-                .map_err(|error| WatchError::Supervisor { id: id.clone(), reason: error.to_string() })?;
+            let executor =
+                executor::build(name, config).map_err(|error| WatchError::Supervisor {
+                    id: id.clone(),
+                    reason: error.to_string(),
+                })?;
             let slots = executor.capabilities().slots;
-            places.push(Place { executor, scheduler: None, slots, in_flight: 0, next_look: Instant::now() });
+            places.push(Place {
+                executor,
+                scheduler: None,
+                slots,
+                in_flight: 0,
+                next_look: Instant::now(),
+            });
         }
         Ok(Supervisor {
             context,
@@ -158,6 +185,7 @@ impl<'a> Supervisor<'a> {
             news: Arc::new(Notify::new()),
             stalled: false,
             cancelled_all: false,
+            drained: false,
         })
     }
 
@@ -176,6 +204,7 @@ impl<'a> Supervisor<'a> {
         self.writer.look();
         loop {
             self.settle();
+            self.cancel_after_failure().await;
             self.start_ready().await?;
             self.settle();
             self.writer.events(std::mem::take(&mut self.pending));
@@ -210,8 +239,17 @@ impl<'a> Supervisor<'a> {
     /// The next time at which something is due by itself.
     fn next_time(&self) -> Instant {
         let timer = self.timers.keys().next().map(|(time, _)| *time);
-        let look = self.places.iter().filter(|place| place.in_flight > 0).map(|place| place.next_look).min();
-        [timer, look].into_iter().flatten().min().unwrap_or_else(|| Instant::now() + IDLE)
+        let look = self
+            .places
+            .iter()
+            .filter(|place| place.in_flight > 0)
+            .map(|place| place.next_look)
+            .min();
+        [timer, look]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or_else(|| Instant::now() + IDLE)
     }
 
     async fn time_passed(&mut self) -> Result<(), String> {
@@ -250,7 +288,9 @@ impl<'a> Supervisor<'a> {
                     let end = MemberEnd {
                         state: JobState::Failed,
                         cause: Some(Cause::Lost),
-                        message: Some("it had been started, and its place knows nothing of it".to_owned()),
+                        message: Some(
+                            "it had been started, and its place knows nothing of it".to_owned(),
+                        ),
                         record: None,
                     };
                     let members = self.engine.members(unit).len();
@@ -260,7 +300,10 @@ impl<'a> Supervisor<'a> {
             }
         }
         // Those that wait for their next attempt.
-        let rows = self.reader.job_rows(self.number).map_err(|error| error.to_string())?;
+        let rows = self
+            .reader
+            .job_rows(self.number)
+            .map_err(|error| error.to_string())?;
         for (job, row) in rows.iter().enumerate() {
             let unit = self.engine.members(job as u32)[0];
             if let (Some(at), true) = (row.retry_at, unit == job as u32) {
@@ -272,20 +315,34 @@ impl<'a> Supervisor<'a> {
 
     fn set_timer(&mut self, unit: u32, at: Timestamp) {
         let wait = at.seconds_since(self.context.clock.now()).max(0.0);
-        self.timers.insert((Instant::now() + Duration::from_secs_f64(wait), unit), ());
+        self.timers
+            .insert((Instant::now() + Duration::from_secs_f64(wait), unit), ());
     }
 
     fn track(&mut self, handle: Handle, unit: u32, attempt: u32, place: usize, started: bool) {
         self.places[place].in_flight += 1;
-        self.active.insert(handle, Active { unit, attempt, place, cancelled: None, started });
+        self.active.insert(
+            handle,
+            Active {
+                unit,
+                attempt,
+                place,
+                cancelled: None,
+                started,
+            },
+        );
     }
 
     fn scheduler(&mut self, place: usize) -> Result<Arc<dyn Scheduler>, String> {
         if let Some(scheduler) = &self.places[place].scheduler {
             return Ok(Arc::clone(scheduler));
         }
-        let scheduler: Arc<dyn Scheduler> =
-            Arc::from(self.places[place].executor.scheduler(self.context).map_err(|error| error.to_string())?);
+        let scheduler: Arc<dyn Scheduler> = Arc::from(
+            self.places[place]
+                .executor
+                .scheduler(self.context)
+                .map_err(|error| error.to_string())?,
+        );
         let (listener, news) = (Arc::clone(&scheduler), Arc::clone(&self.news));
         tokio::spawn(async move {
             loop {
@@ -300,18 +357,36 @@ impl<'a> Supervisor<'a> {
     fn planned(&mut self, job: u32) -> Result<PlannedJob, String> {
         if !self.planned.contains_key(&job) {
             let first = job - job % CHUNK;
-            let jobs = self.reader.planned_jobs(self.number, first, CHUNK).map_err(|error| error.to_string())?;
+            let jobs = self
+                .reader
+                .planned_jobs(self.number, first, CHUNK)
+                .map_err(|error| error.to_string())?;
             // Jobs mostly come in order: what was read before is not needed again.
             self.planned.retain(|known, _| *known + CHUNK > first);
             self.planned.extend((first..).zip(jobs));
         }
-        self.planned.get(&job).cloned().ok_or_else(|| format!("job {job} is not in the store"))
+        self.planned
+            .get(&job)
+            .cloned()
+            .ok_or_else(|| format!("job {job} is not in the store"))
     }
 
-    fn render(&mut self, unit: u32, attempt: u32) -> Result<(SubmissionKey, executor::Request), String> {
+    fn render(
+        &mut self,
+        unit: u32,
+        attempt: u32,
+    ) -> Result<(SubmissionKey, executor::Request), String> {
         let members = self.engine.members(unit);
-        let jobs = members.iter().map(|job| self.planned(*job)).collect::<Result<Vec<_>, _>>()?;
-        let leader = |job: u32| self.plan.groups.iter().any(|group| group.leader == Some(job));
+        let jobs = members
+            .iter()
+            .map(|job| self.planned(*job))
+            .collect::<Result<Vec<_>, _>>()?;
+        let leader = |job: u32| {
+            self.plan
+                .groups
+                .iter()
+                .any(|group| group.leader == Some(job))
+        };
         let key = SubmissionKey::new(self.id, unit, attempt);
         let unit = Unit {
             experiment: self.id,
@@ -321,19 +396,31 @@ impl<'a> Supervisor<'a> {
             members: members
                 .iter()
                 .zip(&jobs)
-                .map(|(index, job)| UnitMember { index: *index, job, leader: leader(*index) })
+                .map(|(index, job)| UnitMember {
+                    index: *index,
+                    job,
+                    leader: leader(*index),
+                })
                 .collect(),
         };
         let executor = &self.places[self.engine.executor_of(members[0])].executor;
-        let request = executor.render(&unit, &BundleRef::WorkingTree).map_err(|error| error.to_string())?;
+        let request = executor
+            .render(&unit, &BundleRef::WorkingTree)
+            .map_err(|error| error.to_string())?;
         Ok((key, request))
     }
 
     /// Starts what may start, as far as there is room.
     async fn start_ready(&mut self) -> Result<(), String> {
         for place in 0..self.places.len() {
-            while !self.stalled && self.places[place].slots.is_none_or(|slots| self.places[place].in_flight < slots) {
-                let Some(unit) = self.engine.next_ready(place) else { break };
+            while !self.stalled
+                && self.places[place]
+                    .slots
+                    .is_none_or(|slots| self.places[place].in_flight < slots)
+            {
+                let Some(unit) = self.engine.next_ready(place) else {
+                    break;
+                };
                 self.start(unit, place).await?;
             }
         }
@@ -350,8 +437,14 @@ impl<'a> Supervisor<'a> {
             Ok(handle) => {
                 if !self.places[place].executor.capabilities().idempotent {
                     for job in self.engine.members(unit) {
-                        self.engine.submitted(job, attempt).map_err(|error| error.to_string())?;
-                        self.record(EventKind::Submitted { job, attempt, handle: handle.clone() });
+                        self.engine
+                            .submitted(job, attempt)
+                            .map_err(|error| error.to_string())?;
+                        self.record(EventKind::Submitted {
+                            job,
+                            attempt,
+                            handle: handle.clone(),
+                        });
                     }
                 }
                 self.track(handle, unit, attempt, place, false);
@@ -364,7 +457,12 @@ impl<'a> Supervisor<'a> {
             Err(SendError::Submit(SubmitError::Rejected(reason))) => reason,
             Err(SendError::Files(error)) => error.to_string(),
         };
-        let end = MemberEnd { state: JobState::Failed, cause: Some(Cause::LaunchFailure), message: Some(reason), record: None };
+        let end = MemberEnd {
+            state: JobState::Failed,
+            cause: Some(Cause::LaunchFailure),
+            message: Some(reason),
+            record: None,
+        };
         let members = self.engine.members(unit).len();
         self.end(unit, attempt, vec![end; members], None)
     }
@@ -379,7 +477,11 @@ impl<'a> Supervisor<'a> {
         let (key, request) = self.render(unit, attempt)?;
         if !self.places[place].executor.capabilities().idempotent {
             for job in self.engine.members(unit) {
-                self.record(EventKind::Intended { job, attempt, key: key.clone() });
+                self.record(EventKind::Intended {
+                    job,
+                    attempt,
+                    key: key.clone(),
+                });
             }
             self.writer.events(std::mem::take(&mut self.pending));
             self.writer.flush().await;
@@ -387,9 +489,17 @@ impl<'a> Supervisor<'a> {
         Ok((request, scheduler))
     }
 
-    async fn adopt_or_requeue(&mut self, unit: u32, attempt: u32, place: usize) -> Result<(), String> {
+    async fn adopt_or_requeue(
+        &mut self,
+        unit: u32,
+        attempt: u32,
+        place: usize,
+    ) -> Result<(), String> {
         let (request, scheduler) = self.prepare(unit, attempt, place).await?;
-        match scheduler.find(&SubmissionKey::new(self.id, unit, attempt), &request).await {
+        match scheduler
+            .find(&SubmissionKey::new(self.id, unit, attempt), &request)
+            .await
+        {
             Ok(Some(handle)) => self.track(handle, unit, attempt, place, false),
             Ok(None) | Err(_) => {
                 self.timers.insert((Instant::now() + BOUNCE, unit), ());
@@ -401,15 +511,26 @@ impl<'a> Supervisor<'a> {
     /// Asks the places: all of those with something new, or those whose time has come.
     async fn observe(&mut self, due: Option<Instant>) -> Result<(), String> {
         for place in 0..self.places.len() {
-            if self.places[place].in_flight == 0 || due.is_some_and(|now| self.places[place].next_look > now) {
+            if self.places[place].in_flight == 0
+                || due.is_some_and(|now| self.places[place].next_look > now)
+            {
                 continue;
             }
-            let Some(scheduler) = self.places[place].scheduler.clone() else { continue };
-            self.places[place].next_look = Instant::now() + Duration::from_secs_f64(scheduler.pace());
-            let handles: Vec<Handle> =
-                self.active.iter().filter(|(_, active)| active.place == place).map(|(handle, _)| handle.clone()).collect();
+            let Some(scheduler) = self.places[place].scheduler.clone() else {
+                continue;
+            };
+            self.places[place].next_look =
+                Instant::now() + Duration::from_secs_f64(scheduler.pace());
+            let handles: Vec<Handle> = self
+                .active
+                .iter()
+                .filter(|(_, active)| active.place == place)
+                .map(|(handle, _)| handle.clone())
+                .collect();
             // Not being able to ask says nothing about the jobs.
-            let Ok(observations) = scheduler.observe(&handles).await else { continue };
+            let Ok(observations) = scheduler.observe(&handles).await else {
+                continue;
+            };
             for seen in observations {
                 self.observed(&seen.handle, seen.observed).await?;
             }
@@ -418,16 +539,28 @@ impl<'a> Supervisor<'a> {
     }
 
     async fn observed(&mut self, handle: &Handle, observed: Observed) -> Result<(), String> {
-        let Some(active) = self.active.get_mut(handle) else { return Ok(()) };
+        let Some(active) = self.active.get_mut(handle) else {
+            return Ok(());
+        };
         let (unit, attempt) = (active.unit, active.attempt);
         match observed {
             Observed::Running { nodes, since } => {
-                if std::mem::replace(&mut active.started, true) && self.engine.state(unit) == JobState::Running {
+                if std::mem::replace(&mut active.started, true)
+                    && self.engine.state(unit) == JobState::Running
+                {
                     return Ok(());
                 }
                 for job in self.engine.members(unit) {
-                    self.engine.started(job, attempt).map_err(|error| error.to_string())?;
-                    self.record(EventKind::Started { job, attempt, handle: handle.clone(), nodes: nodes.clone(), time: since });
+                    self.engine
+                        .started(job, attempt)
+                        .map_err(|error| error.to_string())?;
+                    self.record(EventKind::Started {
+                        job,
+                        attempt,
+                        handle: handle.clone(),
+                        nodes: nodes.clone(),
+                        time: since,
+                    });
                 }
             }
             Observed::Pending(detail) => self.waits(unit, attempt, JobState::Pending, &detail)?,
@@ -449,13 +582,28 @@ impl<'a> Supervisor<'a> {
         Ok(())
     }
 
-    fn waits(&mut self, unit: u32, attempt: u32, state: JobState, detail: &str) -> Result<(), String> {
+    fn waits(
+        &mut self,
+        unit: u32,
+        attempt: u32,
+        state: JobState,
+        detail: &str,
+    ) -> Result<(), String> {
         for job in self.engine.members(unit) {
             if self.engine.state(job) == JobState::Unsubmitted {
-                self.engine.submitted(job, attempt).map_err(|error| error.to_string())?;
+                self.engine
+                    .submitted(job, attempt)
+                    .map_err(|error| error.to_string())?;
             }
-            self.engine.observed(job, state).map_err(|error| error.to_string())?;
-            self.record(EventKind::Observed { job, attempt, state, detail: detail.to_owned() });
+            self.engine
+                .observed(job, state)
+                .map_err(|error| error.to_string())?;
+            self.record(EventKind::Observed {
+                job,
+                attempt,
+                state,
+                detail: detail.to_owned(),
+            });
         }
         Ok(())
     }
@@ -478,19 +626,26 @@ impl<'a> Supervisor<'a> {
         }
         let failed = ends.iter().any(|end| end.state == JobState::Failed);
         let budgets = if failed {
-            members.iter().map(|job| self.planned(*job).map(|job| job.retries)).collect::<Result<Vec<_>, _>>()?
+            members
+                .iter()
+                .map(|job| self.planned(*job).map(|job| job.retries))
+                .collect::<Result<Vec<_>, _>>()?
         } else {
             Vec::new()
         };
         let now = self.context.clock.now();
         let retry = if failed && !self.cancelled_all {
             let budget = |member: usize| budgets.get(member).copied().unwrap_or(Retries::NONE);
-            verdict::retry(&ends, now, budget, |member, class| self.engine.spent(members[member], class))
+            verdict::retry(&ends, now, budget, |member, class| {
+                self.engine.spent(members[member], class)
+            })
         } else {
             None
         };
         for (job, end) in members.iter().copied().zip(ends) {
-            self.engine.ended(job, attempt, end.state, end.cause, retry).map_err(|error| error.to_string())?;
+            self.engine
+                .ended(job, attempt, end.state, end.cause, retry)
+                .map_err(|error| error.to_string())?;
             self.record(EventKind::Ended {
                 job,
                 attempt,
@@ -524,7 +679,9 @@ impl<'a> Supervisor<'a> {
         match news {
             News::Stalled(reason) => {
                 self.stalled = true;
-                self.say(&format!("nothing new is started while the store can't be written: {reason}"));
+                self.say(&format!(
+                    "nothing new is started while the store can't be written: {reason}"
+                ));
             }
             News::Recovered => {
                 self.stalled = false;
@@ -536,19 +693,27 @@ impl<'a> Supervisor<'a> {
                     match request {
                         EventKind::CancelRequested { jobs, mode } => self.cancel(&jobs, mode).await,
                         EventKind::Reset { .. } => {
-                            return Err("jobs are to run again: the experiment is taken up anew".to_owned());
+                            return Err(
+                                "jobs are to run again: the experiment is taken up anew".to_owned()
+                            );
                         }
                         _ => {}
                     }
                 }
             }
         }
-        if let Some(job) = self.engine.draining().filter(|_| self.plan.on_failure == OnFailure::Cancel) {
-            let _ = job;
-            let all: Vec<u32> = self.active.values().map(|active| active.unit).collect();
-            self.cancel(&all, CancelMode::Terminate).await;
-        }
         Ok(())
+    }
+
+    /// After a failure for good, if the experiment asks for it: what runs is ended, once.
+    async fn cancel_after_failure(&mut self) {
+        let wanted = self.plan.on_failure == OnFailure::Cancel && self.engine.draining().is_some();
+        if wanted && !std::mem::replace(&mut self.drained, true) {
+            let running: Vec<u32> = self.active.values().map(|active| active.unit).collect();
+            if !running.is_empty() {
+                self.cancel(&running, CancelMode::Terminate).await;
+            }
+        }
     }
 
     /// Ends jobs: those that wait at once, those that run through their place. No jobs means all.
@@ -556,36 +721,50 @@ impl<'a> Supervisor<'a> {
         let all: Vec<u32> = (0..self.engine.len() as u32).collect();
         self.cancelled_all |= jobs.is_empty();
         let jobs = if jobs.is_empty() { &all[..] } else { jobs };
-        let waiting: Vec<u32> = jobs.iter().flat_map(|job| self.engine.members(*job)).collect();
+        let waiting: Vec<u32> = jobs
+            .iter()
+            .flat_map(|job| self.engine.members(*job))
+            .collect();
         for event in self.engine.cancel_waiting(&waiting) {
             self.record(event);
         }
         let mut running = Vec::new();
         for (handle, active) in &mut self.active {
-            let wanted = jobs.len() == all.len() || self.engine.members(active.unit).iter().any(|job| jobs.contains(job));
+            let wanted = jobs.len() == all.len()
+                || self
+                    .engine
+                    .members(active.unit)
+                    .iter()
+                    .any(|job| jobs.contains(job));
             if wanted && (active.cancelled.is_none() || mode == CancelMode::Kill) {
                 active.cancelled = Some(mode);
                 running.push((handle.clone(), active.place));
             }
         }
         for (handle, place) in running {
-            if let Some(scheduler) = self.places[place].scheduler.clone() {
-                if let Err(error) = scheduler.cancel(&handle, mode).await {
+            if let Some(scheduler) = self.places[place].scheduler.clone()
+                && let Err(error) = scheduler.cancel(&handle, mode).await {
                     self.say(&format!("{handle}: {error}"));
                 }
-            }
         }
     }
 
     /// A line in the supervisor's log.
     fn say(&self, text: &str) {
         use std::io::Write;
-        let _ = writeln!(std::io::stderr(), "{} {text}", self.context.clock.now().to_text());
+        let _ = writeln!(
+            std::io::stderr(),
+            "{} {text}",
+            self.context.clock.now().to_text()
+        );
     }
 }
 
 fn job_name(reader: &Store, number: i64, plan: &Plan, job: u32) -> String {
-    let task = plan.tasks.iter().find(|task| (task.first_job..task.first_job + task.jobs).contains(&job));
+    let task = plan
+        .tasks
+        .iter()
+        .find(|task| (task.first_job..task.first_job + task.jobs).contains(&job));
     match task {
         Some(task) if task.jobs == 1 => task.name.clone(),
         _ => match reader.planned_jobs(number, job, 1) {

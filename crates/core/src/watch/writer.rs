@@ -66,10 +66,23 @@ impl Writer {
         news: UnboundedSender<News>,
     ) -> std::io::Result<Writer> {
         let (messages, received) = mpsc::channel();
-        let mut work =
-            Work { context: context.clone(), store, experiment, lease, ballast, news, pending: Vec::new(), data_version: None };
-        let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || work.run(&received))?;
-        Ok(Writer { messages, thread: Some(thread) })
+        let mut work = Work {
+            context: context.clone(),
+            store,
+            experiment,
+            lease,
+            ballast,
+            news,
+            pending: Vec::new(),
+            data_version: None,
+        };
+        let thread = std::thread::Builder::new()
+            .name("writer".to_owned())
+            .spawn(move || work.run(&received))?;
+        Ok(Writer {
+            messages,
+            thread: Some(thread),
+        })
     }
 
     pub(super) fn events(&self, events: Vec<(Timestamp, EventKind)>) {
@@ -128,16 +141,19 @@ impl Work {
             if self.write().is_err() {
                 return;
             }
-            for done in waiting.drain(..) {
-                let _: Result<(), ()> = oneshot::Sender::send(done, ());
-            }
             if look && self.take_requests().is_err() {
                 return;
+            }
+            for done in waiting.drain(..) {
+                let _: Result<(), ()> = oneshot::Sender::send(done, ());
             }
             if renewed.elapsed() > crate::store::RENEW {
                 renewed = Instant::now();
                 let now = self.context.clock.now();
-                if self.persist(|work| work.store.renew_lease(&work.lease, now)).is_err() {
+                if self
+                    .persist(|work| work.store.renew_lease(&work.lease, now))
+                    .is_err()
+                {
                     return;
                 }
             }
@@ -147,7 +163,13 @@ impl Work {
         let _ = std::fs::remove_file(&self.ballast);
     }
 
-    fn sort(&mut self, message: Message, waiting: &mut Vec<oneshot::Sender<()>>, look: &mut bool, ending: &mut bool) {
+    fn sort(
+        &mut self,
+        message: Message,
+        waiting: &mut Vec<oneshot::Sender<()>>,
+        look: &mut bool,
+        ending: &mut bool,
+    ) {
         match message {
             Message::Events(events) => self.pending.extend(events),
             Message::Flush(done) => waiting.push(done),
@@ -160,7 +182,11 @@ impl Work {
         if self.pending.is_empty() {
             return Ok(());
         }
-        self.persist(|work| work.store.append(work.experiment, Some(&work.lease), &work.pending).map(|_| ()))?;
+        self.persist(|work| {
+            work.store
+                .append(work.experiment, Some(&work.lease), &work.pending)
+                .map(|_| ())
+        })?;
         self.pending.clear();
         Ok(())
     }
@@ -184,7 +210,10 @@ impl Work {
     }
 
     /// Does what has to be on disk, again and again while there is no room or no home. `Err`: the lease is lost.
-    fn persist(&mut self, mut what: impl FnMut(&mut Work) -> Result<(), StoreError>) -> Result<(), ()> {
+    fn persist(
+        &mut self,
+        mut what: impl FnMut(&mut Work) -> Result<(), StoreError>,
+    ) -> Result<(), ()> {
         let start = Instant::now();
         let mut stalled = false;
         loop {
@@ -203,14 +232,18 @@ impl Work {
             }
             if !self.store.path().exists() {
                 // The home was removed: there is nothing left to write to, and a new store would be somebody else's.
-                let _ = self.news.send(News::Lost(format!("{} is gone", self.store.path())));
+                let _ = self
+                    .news
+                    .send(News::Lost(format!("{} is gone", self.store.path())));
                 return Err(());
             }
             if !stalled {
                 stalled = true;
                 let _ = self.news.send(News::Stalled(error.to_string()));
             }
-            if matches!(error, StoreError::Full { .. }) && std::fs::remove_file(&self.ballast).is_ok() {
+            if matches!(error, StoreError::Full { .. })
+                && std::fs::remove_file(&self.ballast).is_ok()
+            {
                 continue;
             }
             std::thread::park_timeout(TRY_AGAIN);

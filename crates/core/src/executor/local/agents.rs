@@ -92,14 +92,26 @@ impl Pool {
             .stdin(Stdio::from(input))
             .stdout(Stdio::from(output))
             .spawn()
-            .map_err(|error| std::io::Error::new(error.kind(), format!("can't start the agent {program}: {error}")))?;
+            .map_err(|error| {
+                std::io::Error::new(
+                    error.kind(),
+                    format!("can't start the agent {program}: {error}"),
+                )
+            })?;
         let (reader, writer) = UnixStream::from_std(ours)?.into_split();
         let id = {
             let mut agents = self.lock();
             agents.next += 1;
             let id = agents.next;
             let writer = Arc::new(tokio::sync::Mutex::new(writer));
-            agents.all.insert(id, Agent { writer, child, in_hand: None });
+            agents.all.insert(
+                id,
+                Agent {
+                    writer,
+                    child,
+                    in_hand: None,
+                },
+            );
             id
         };
         let pool = Arc::clone(self);
@@ -107,8 +119,13 @@ impl Pool {
             let mut lines = BufReader::new(reader).lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 // What is no report is an agent's of another version; its records still tell.
-                let Ok(report) = serde_json::from_str::<Report>(&line) else { continue };
-                if matches!(report, Report::Ended { .. } | Report::Taken { .. } | Report::Refused { .. }) {
+                let Ok(report) = serde_json::from_str::<Report>(&line) else {
+                    continue;
+                };
+                if matches!(
+                    report,
+                    Report::Ended { .. } | Report::Taken { .. } | Report::Refused { .. }
+                ) {
                     pool.release(id);
                 }
                 hear(id, Heard::Report(report));
@@ -141,7 +158,12 @@ impl Pool {
     /// Writes a command to an agent.
     pub(super) async fn send(&self, id: AgentId, command: &Command) -> std::io::Result<()> {
         let gone = || std::io::Error::new(std::io::ErrorKind::BrokenPipe, "the agent is gone");
-        let writer = self.lock().all.get(&id).map(|agent| Arc::clone(&agent.writer)).ok_or_else(gone)?;
+        let writer = self
+            .lock()
+            .all
+            .get(&id)
+            .map(|agent| Arc::clone(&agent.writer))
+            .ok_or_else(gone)?;
         let mut line = serde_json::to_vec(command).map_err(std::io::Error::other)?;
         line.push(b'\n');
         writer.lock().await.write_all(&line).await

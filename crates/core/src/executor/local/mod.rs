@@ -18,8 +18,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Base, Capabilities, Check, CheckStatus, ConnectError, Entry, Executor, ExecutorMacros, RenderError, Request,
-    Scheduler, Unit,
+    Base, Capabilities, Check, CheckStatus, ConnectError, Entry, Executor, ExecutorMacros,
+    RenderError, Request, Scheduler, Unit,
 };
 use crate::context::Context;
 use crate::model::Env;
@@ -33,7 +33,11 @@ pub(super) const ENTRY: Entry = Entry {
     kind: KIND,
     summary: "processes on this machine",
     schema: || serde_json::to_value(schemars::schema_for!(LocalSettings)).unwrap_or_default(),
-    build: |settings| Ok(Box::new(LocalExecutor::new(serde_json::from_value(settings)?))),
+    build: |settings| {
+        Ok(Box::new(LocalExecutor::new(serde_json::from_value(
+            settings,
+        )?)))
+    },
 };
 
 /// The settings of [`LocalExecutor`].
@@ -57,7 +61,7 @@ pub struct LocalSettings {
     pub share_gpus: bool,
     /// How long one attempt may run, such as "2h".
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<crate::config::Timespan>,
+    pub timeout: Option<crate::config::duration::Timespan>,
     /// The working directory of jobs that name none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workdir: Option<String>,
@@ -176,22 +180,39 @@ impl Executor for LocalExecutor {
 
     fn scheduler(&self, context: &Context) -> Result<Box<dyn Scheduler>, ConnectError> {
         let devices = self.devices(context)?;
-        let agent = context.agent.path(&context.home).map_err(|error| ConnectError(error.to_string()))?;
-        Ok(Box::new(scheduler::LocalScheduler::new(context.clone(), agent, devices)))
+        let agent = context
+            .agent
+            .path(&context.home)
+            .map_err(|error| ConnectError(error.to_string()))?;
+        Ok(Box::new(scheduler::LocalScheduler::new(
+            context.clone(),
+            agent,
+            devices,
+        )))
     }
 
     fn check(&self, context: &Context) -> Vec<Check> {
         let mut checks = vec![Check {
             name: "slots".to_owned(),
             status: CheckStatus::Ok,
-            detail: format!("{} job(s) at once, {} process(es) each", self.slots(), self.nnodes() * self.nproc_per_node()),
+            detail: format!(
+                "{} job(s) at once, {} process(es) each",
+                self.slots(),
+                self.nnodes() * self.nproc_per_node()
+            ),
             hint: None,
         }];
         if self.settings.gpus > 0 {
             let (status, detail, hint) = match self.devices(context) {
                 Ok(devices) => {
-                    let pool = devices.map(|devices| devices.pool.join(", ")).unwrap_or_default();
-                    (CheckStatus::Ok, format!("{} for each job, of: {pool}", self.settings.gpus), None)
+                    let pool = devices
+                        .map(|devices| devices.pool.join(", "))
+                        .unwrap_or_default();
+                    (
+                        CheckStatus::Ok,
+                        format!("{} for each job, of: {pool}", self.settings.gpus),
+                        None,
+                    )
                 }
                 Err(error) => (
                     CheckStatus::Failed,
@@ -199,13 +220,22 @@ impl Executor for LocalExecutor {
                     Some("lower `gpus`, or name the GPUs in `devices`".to_owned()),
                 ),
             };
-            checks.push(Check { name: "gpus".to_owned(), status, detail, hint });
+            checks.push(Check {
+                name: "gpus".to_owned(),
+                status,
+                detail,
+                hint,
+            });
         }
         if let Some(workdir) = &self.settings.workdir {
             let there = std::path::Path::new(workdir).is_dir();
             checks.push(Check {
                 name: "workdir".to_owned(),
-                status: if there { CheckStatus::Ok } else { CheckStatus::Failed },
+                status: if there {
+                    CheckStatus::Ok
+                } else {
+                    CheckStatus::Failed
+                },
                 detail: workdir.clone(),
                 hint: (!there).then(|| "make the folder, or correct `workdir`".to_owned()),
             });
@@ -216,13 +246,19 @@ impl Executor for LocalExecutor {
 
 impl LocalExecutor {
     /// The devices that jobs draw from; `None` when they ask for none.
-    fn devices(&self, context: &Context) -> Result<Option<mizzen_agent::protocol::Devices>, ConnectError> {
+    fn devices(
+        &self,
+        context: &Context,
+    ) -> Result<Option<mizzen_agent::protocol::Devices>, ConnectError> {
         if self.settings.gpus == 0 {
             return Ok(None);
         }
         let pool = match &self.settings.devices {
             Some(devices) => devices.clone(),
-            None => devices::visible(context.variable("CUDA_VISIBLE_DEVICES"), std::path::Path::new("/proc/driver/nvidia/gpus")),
+            None => devices::visible(
+                context.variable("CUDA_VISIBLE_DEVICES"),
+                std::path::Path::new("/proc/driver/nvidia/gpus"),
+            ),
         };
         if pool.len() < self.settings.gpus as usize {
             return Err(ConnectError(format!(
@@ -235,7 +271,11 @@ impl LocalExecutor {
         Ok(Some(mizzen_agent::protocol::Devices {
             count: self.settings.gpus,
             pool,
-            locks: context.home.join("devices").join(&context.host).into_string(),
+            locks: context
+                .home
+                .join("devices")
+                .join(&context.host)
+                .into_string(),
             shared: self.settings.share_gpus,
         }))
     }

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use mizzen_agent::protocol::{Job, Member, Rank};
 
 use super::LocalExecutor;
-use crate::executor::{Executor, ExecutorMacros, RenderError, RenderedMember, Request, SecretUse, Unit, UnitMember};
+use crate::executor::{
+    Executor, ExecutorMacros, RenderError, RenderedMember, Request, SecretUse, Unit, UnitMember,
+};
 use crate::model::Env;
 
 /// Seconds between two signs of life of an agent.
@@ -35,7 +37,11 @@ pub(super) fn request(executor: &LocalExecutor, unit: &Unit<'_>) -> Result<Reque
     for (number, member) in unit.members.iter().enumerate() {
         let (agents, shown) = render_member(executor, unit, member)?;
         for (variable, reference) in &member.job.secrets {
-            secrets.push(SecretUse { member: number, variable: variable.clone(), reference: reference.clone() });
+            secrets.push(SecretUse {
+                member: number,
+                variable: variable.clone(),
+                reference: reference.clone(),
+            });
         }
         members.push(agents);
         rendered.push(shown);
@@ -45,14 +51,25 @@ pub(super) fn request(executor: &LocalExecutor, unit: &Unit<'_>) -> Result<Reque
         key: unit.key.as_str().to_owned(),
         members,
         // A group has one end: the first of its members' timeouts, the longest of their graces.
-        timeout: unit.members.iter().filter_map(|member| member.job.timeout).reduce(f64::min),
+        timeout: unit
+            .members
+            .iter()
+            .filter_map(|member| member.job.timeout)
+            .reduce(f64::min),
         grace: longest(&mut unit.members.iter().map(|member| member.job.grace)),
         devices: None,
         heartbeat: HEARTBEAT,
     };
-    let payload = serde_json::to_value(&job)
-        .map_err(|error| RenderError::Unsupported { job: unit.members[0].job.name.clone(), reason: error.to_string() })?;
-    Ok(Request { key: unit.key.clone(), payload, secrets, members: rendered })
+    let payload = serde_json::to_value(&job).map_err(|error| RenderError::Unsupported {
+        job: unit.members[0].job.name.clone(),
+        reason: error.to_string(),
+    })?;
+    Ok(Request {
+        key: unit.key.clone(),
+        payload,
+        secrets,
+        members: rendered,
+    })
 }
 
 fn render_member(
@@ -88,8 +105,10 @@ fn render_member(
     env.insert("MIZZEN_JOB_DIR", job_dir.as_str());
     env.insert("MIZZEN_ATTEMPT", unit.attempt.to_string());
 
-    let uses_macros =
-        command.iter().any(|text| ExecutorMacros::is_used_in(text)) || env.iter().any(|(_, value)| ExecutorMacros::is_used_in(value));
+    let uses_macros = command.iter().any(|text| ExecutorMacros::is_used_in(text))
+        || env
+            .iter()
+            .any(|(_, value)| ExecutorMacros::is_used_in(value));
     let mut ranks = Vec::with_capacity(world as usize);
     for rank in 0..world {
         let mut rank_env = Vec::new();
@@ -98,14 +117,20 @@ fn render_member(
         }
         let argv = if uses_macros {
             let values = variables(rank / per_node, per_node, nodes);
-            for (name, value) in env.iter().filter(|(_, value)| ExecutorMacros::is_used_in(value)) {
+            for (name, value) in env
+                .iter()
+                .filter(|(_, value)| ExecutorMacros::is_used_in(value))
+            {
                 rank_env.push((name.to_owned(), expand(value, &values)));
             }
             command.iter().map(|text| expand(text, &values)).collect()
         } else {
             command.clone()
         };
-        ranks.push(Rank { argv, env: rank_env });
+        ranks.push(Rank {
+            argv,
+            env: rank_env,
+        });
     }
     let env = pairs(&env);
     let mut argv: Vec<Vec<String>> = ranks.iter().map(|rank| rank.argv.clone()).collect();
@@ -131,7 +156,9 @@ fn render_member(
 }
 
 fn pairs(env: &Env) -> Vec<(String, String)> {
-    env.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    env.iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 /// What a program of several ranks reads; the names are PyTorch's.
@@ -172,7 +199,10 @@ fn expand(text: &str, values: &BTreeMap<String, String>) -> String {
         rest = &rest[position..];
         let bare = rest[1..].strip_prefix('{').unwrap_or(&rest[1..]);
         let braced = bare.len() + 1 < rest.len();
-        let length = bare.bytes().take_while(|byte| *byte == b'_' || byte.is_ascii_alphanumeric()).count();
+        let length = bare
+            .bytes()
+            .take_while(|byte| *byte == b'_' || byte.is_ascii_alphanumeric())
+            .count();
         let name = &bare[..length];
         let value = values
             .get(name)
@@ -203,11 +233,17 @@ mod tests {
         let values = variables(1, 4, 2);
         let table = [
             ("$$${head_node_ip_var}:29500", "127.0.0.1:29500"),
-            ("$$${node_rank_var}/$$${num_nodes_var}*$$${nproc_per_node_var}", "1/2*4"),
+            (
+                "$$${node_rank_var}/$$${num_nodes_var}*$$${nproc_per_node_var}",
+                "1/2*4",
+            ),
             ("$$${het_group_host_var}_3", "127.0.0.1"),
             ("${node_rank_var}", "MIZZEN_NODE_RANK"),
             ("$$HOME $$${node_rank_var} $", "$HOME 1 $"),
-            ("echo $$ ${HOME} $MIZZEN_NODE_RANK", "echo $$ ${HOME} $MIZZEN_NODE_RANK"),
+            (
+                "echo $$ ${HOME} $MIZZEN_NODE_RANK",
+                "echo $$ ${HOME} $MIZZEN_NODE_RANK",
+            ),
         ];
         for (text, expected) in table {
             assert_eq!(expand(text, &values), expected, "{text}");

@@ -17,15 +17,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use camino::{Utf8Path, Utf8PathBuf};
 use mizzen_agent::identity;
-use mizzen_agent::protocol::{CLAIM, Command, Devices, EXIT_RECORD, Identity, Job, Refusal, Report};
+use mizzen_agent::protocol::{
+    CLAIM, Command, Devices, EXIT_RECORD, Identity, Job, Refusal, Report,
+};
 use mizzen_agent::record::ExitRecord;
 use tokio::sync::Notify;
 
 use super::agents::{AgentId, Heard, Pool};
 use crate::context::Context;
 use crate::executor::{
-    CancelError, MemberEnd, Observation, ObserveError, Observed, Request, Scheduler, SubmitError, end_from_record,
-    resolve_secret,
+    CancelError, MemberEnd, Observation, ObserveError, Observed, Request, Scheduler, SubmitError,
+    end_from_record, resolve_secret,
 };
 use crate::model::{CancelMode, Cause, Handle, JobState, SubmissionKey, Timestamp};
 
@@ -86,7 +88,10 @@ impl Shared {
         if matches!(observed, Observed::Ended(_) | Observed::Bounced(_)) {
             state.attempts.remove(key);
         }
-        state.observations.push_back(Observation { handle: self.handle(key), observed });
+        state.observations.push_back(Observation {
+            handle: self.handle(key),
+            observed,
+        });
         drop(state);
         self.news.notify_one();
     }
@@ -100,7 +105,10 @@ impl Shared {
                 let message = if swept.left.is_empty() {
                     "the agent beside the job was killed; what it left behind was ended".to_owned()
                 } else {
-                    format!("the agent beside the job was killed; these processes could not be ended: {:?}", swept.left)
+                    format!(
+                        "the agent beside the job was killed; these processes could not be ended: {:?}",
+                        swept.left
+                    )
                 };
                 // Some members' records may be there.
                 members
@@ -138,21 +146,43 @@ fn read_claim(attempt_dir: &Utf8Path) -> Result<Option<Identity>, ObserveError> 
             Some(identity) => Ok(Some(identity)),
             None => Err(ObserveError(format!("{path} is no claim of an agent"))),
         },
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(ObserveError(format!("{path}: {error}"))),
     }
 }
 
 impl LocalScheduler {
-    pub(super) fn new(context: Context, agent: Utf8PathBuf, devices: Option<Devices>) -> LocalScheduler {
-        let shared = Shared { host: context.host.clone(), state: Mutex::default(), news: Notify::new() };
-        LocalScheduler { context, agent, devices, pool: Arc::default(), shared: Arc::new(shared) }
+    pub(super) fn new(
+        context: Context,
+        agent: Utf8PathBuf,
+        devices: Option<Devices>,
+    ) -> LocalScheduler {
+        let shared = Shared {
+            host: context.host.clone(),
+            state: Mutex::default(),
+            news: Notify::new(),
+        };
+        LocalScheduler {
+            context,
+            agent,
+            devices,
+            pool: Arc::default(),
+            shared: Arc::new(shared),
+        }
     }
 
     /// The job as the agent gets it: the environment around the job's own, secrets resolved, devices to choose from.
     fn job(&self, request: &Request) -> Result<Job, SubmitError> {
-        let mut job: Job = serde_json::from_value(request.payload.clone())
-            .map_err(|error| SubmitError::Rejected(format!("the request can't be read: {error}")))?;
+        let mut job: Job = serde_json::from_value(request.payload.clone()).map_err(|error| {
+            SubmitError::Rejected(format!("the request can't be read: {error}"))
+        })?;
         job.devices.clone_from(&self.devices);
         for (number, member) in job.members.iter_mut().enumerate() {
             let own = std::mem::take(&mut member.env);
@@ -165,9 +195,16 @@ impl LocalScheduler {
                 .map(|(name, value)| (name.clone(), value.clone()))
                 .collect();
             member.env.extend(own);
-            for secret in request.secrets.iter().filter(|secret| secret.member == number) {
-                let value = resolve_secret(&secret.reference, &self.context.environment)
-                    .map_err(|error| SubmitError::Rejected(format!("the secret {}: {error}", secret.variable)))?;
+            for secret in request
+                .secrets
+                .iter()
+                .filter(|secret| secret.member == number)
+            {
+                let value = resolve_secret(&secret.reference, &self.context.environment).map_err(
+                    |error| {
+                        SubmitError::Rejected(format!("the secret {}: {error}", secret.variable))
+                    },
+                )?;
                 member.env.retain(|(name, _)| *name != secret.variable);
                 member.env.push((secret.variable.clone(), value));
             }
@@ -176,32 +213,53 @@ impl LocalScheduler {
     }
 
     /// Takes over the watch of an attempt that somebody else's agent has.
-    fn watch_foreign(shared: &Arc<Shared>, key: String, members: Vec<Utf8PathBuf>, identity: Identity) {
-        let attempt = Attempt { members: members.clone(), place: Place::Foreign(identity.clone()) };
+    fn watch_foreign(
+        shared: &Arc<Shared>,
+        key: String,
+        members: Vec<Utf8PathBuf>,
+        identity: Identity,
+    ) {
+        let attempt = Attempt {
+            members: members.clone(),
+            place: Place::Foreign(identity.clone()),
+        };
         shared.lock().attempts.insert(key.clone(), attempt);
         let shared = Arc::clone(shared);
         tokio::spawn(async move {
             let mut told = false;
             loop {
                 if let Some(records) = read_records(&members, &key) {
-                    shared.tell(&key, Observed::Ended(records.into_iter().map(end_from_record).collect()));
+                    shared.tell(
+                        &key,
+                        Observed::Ended(records.into_iter().map(end_from_record).collect()),
+                    );
                     return;
                 }
                 match identity.is_alive() {
                     Some(false) => {
                         let last = Arc::clone(&shared);
                         // A record that was written just before its agent ended is read there.
-                        let _ = tokio::task::spawn_blocking(move || last.settle(&key, &members)).await;
+                        let _ =
+                            tokio::task::spawn_blocking(move || last.settle(&key, &members)).await;
                         return;
                     }
                     Some(true) if !told => {
                         told = true;
                         let since = claimed_at(&members);
-                        shared.tell(&key, Observed::Running { nodes: vec![identity.host.clone()], since });
+                        shared.tell(
+                            &key,
+                            Observed::Running {
+                                nodes: vec![identity.host.clone()],
+                                since,
+                            },
+                        );
                     }
                     None if !told => {
                         told = true;
-                        let word = format!("started on {}, which can't be asked from here", identity.host);
+                        let word = format!(
+                            "started on {}, which can't be asked from here",
+                            identity.host
+                        );
                         shared.tell(&key, Observed::Unknown(word));
                     }
                     Some(true) | None => {}
@@ -214,7 +272,12 @@ impl LocalScheduler {
 
 /// When the attempt was claimed, from the claim's own modification time.
 fn claimed_at(members: &[Utf8PathBuf]) -> Timestamp {
-    let modified = members.first().and_then(|dir| std::fs::symlink_metadata(dir.join(CLAIM)).ok()?.modified().ok());
+    let modified = members.first().and_then(|dir| {
+        std::fs::symlink_metadata(dir.join(CLAIM))
+            .ok()?
+            .modified()
+            .ok()
+    });
     let since_epoch = modified.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
     Timestamp(since_epoch.map_or(0, |time| time.as_micros() as i64))
 }
@@ -228,7 +291,11 @@ async fn wait_for_end_of(pid: i32) {
             use std::os::fd::FromRawFd;
             // SAFETY: the descriptor was made just now and belongs to nobody else.
             let owned = unsafe { OwnedFd::from_raw_fd(descriptor as i32) };
-            if let Ok(watched) = tokio::io::unix::AsyncFd::with_interest(owned, tokio::io::Interest::READABLE) {
+            let interest = tokio::io::Interest::READABLE;
+            // SAFETY: the descriptor is owned by what watches it and closed with it, not before.
+            let watched =
+                unsafe { tokio::io::unix::AsyncFd::register_with_interest(owned, interest) };
+            if let Ok(watched) = watched {
                 let _ = watched.readable().await;
                 return;
             }
@@ -246,7 +313,11 @@ impl Scheduler for LocalScheduler {
     async fn submit(&self, request: &Request) -> Result<Handle, SubmitError> {
         let job = self.job(request)?;
         let key = job.key.clone();
-        let members: Vec<Utf8PathBuf> = job.members.iter().map(|member| Utf8PathBuf::from(&member.attempt_dir)).collect();
+        let members: Vec<Utf8PathBuf> = job
+            .members
+            .iter()
+            .map(|member| Utf8PathBuf::from(&member.attempt_dir))
+            .collect();
         let shared = Arc::clone(&self.shared);
         let host = self.context.host.clone();
         let hear = move |agent: AgentId, heard: Heard| hear(&shared, &host, agent, heard);
@@ -254,7 +325,13 @@ impl Scheduler for LocalScheduler {
             .pool
             .take(&self.agent, &self.context.environment, &key, hear)
             .map_err(|error| SubmitError::Unreachable(error.to_string()))?;
-        self.shared.lock().attempts.insert(key.clone(), Attempt { members, place: Place::Ours(agent) });
+        self.shared.lock().attempts.insert(
+            key.clone(),
+            Attempt {
+                members,
+                place: Place::Ours(agent),
+            },
+        );
         match self.pool.send(agent, &Command::Run(Box::new(job))).await {
             Ok(()) => Ok(self.shared.handle(&key)),
             Err(error) => {
@@ -264,22 +341,41 @@ impl Scheduler for LocalScheduler {
         }
     }
 
-    async fn find(&self, key: &SubmissionKey, request: &Request) -> Result<Option<Handle>, ObserveError> {
-        let job: Job = serde_json::from_value(request.payload.clone()).map_err(|error| ObserveError(error.to_string()))?;
-        let members: Vec<Utf8PathBuf> = job.members.iter().map(|member| Utf8PathBuf::from(&member.attempt_dir)).collect();
+    async fn find(
+        &self,
+        key: &SubmissionKey,
+        request: &Request,
+    ) -> Result<Option<Handle>, ObserveError> {
+        let job: Job = serde_json::from_value(request.payload.clone())
+            .map_err(|error| ObserveError(error.to_string()))?;
+        let members: Vec<Utf8PathBuf> = job
+            .members
+            .iter()
+            .map(|member| Utf8PathBuf::from(&member.attempt_dir))
+            .collect();
         if let Some(records) = read_records(&members, key.as_str()) {
-            self.shared.tell(key.as_str(), Observed::Ended(records.into_iter().map(end_from_record).collect()));
+            self.shared.tell(
+                key.as_str(),
+                Observed::Ended(records.into_iter().map(end_from_record).collect()),
+            );
             return Ok(Some(self.shared.handle(key.as_str())));
         }
-        let Some(first) = members.first() else { return Ok(None) };
-        let Some(identity) = read_claim(first)? else { return Ok(None) };
+        let Some(first) = members.first() else {
+            return Ok(None);
+        };
+        let Some(identity) = read_claim(first)? else {
+            return Ok(None);
+        };
         Self::watch_foreign(&self.shared, key.as_str().to_owned(), members, identity);
         Ok(Some(self.shared.handle(key.as_str())))
     }
 
     async fn observe(&self, handles: &[Handle]) -> Result<Vec<Observation>, ObserveError> {
         let mut state = self.shared.lock();
-        let (wanted, others) = state.observations.drain(..).partition(|seen| handles.contains(&seen.handle));
+        let (wanted, others) = state
+            .observations
+            .drain(..)
+            .partition(|seen| handles.contains(&seen.handle));
         state.observations = others;
         Ok(Vec::from(wanted))
     }
@@ -294,15 +390,23 @@ impl Scheduler for LocalScheduler {
     }
 
     async fn cancel(&self, handle: &Handle, mode: CancelMode) -> Result<(), CancelError> {
-        let Some((_, key)) = handle.0.rsplit_once('/') else { return Ok(()) };
-        let Some(attempt) = self.shared.lock().attempts.get(key).cloned() else { return Ok(()) };
+        let Some((_, key)) = handle.0.rsplit_once('/') else {
+            return Ok(());
+        };
+        let Some(attempt) = self.shared.lock().attempts.get(key).cloned() else {
+            return Ok(());
+        };
         let signal = match mode {
             CancelMode::Interrupt => libc::SIGINT,
             CancelMode::Terminate | CancelMode::Kill => libc::SIGTERM,
         };
         match attempt.place {
             Place::Ours(agent) => {
-                let command = Command::Cancel { key: key.to_owned(), signal, immediately: mode == CancelMode::Kill };
+                let command = Command::Cancel {
+                    key: key.to_owned(),
+                    signal,
+                    immediately: mode == CancelMode::Kill,
+                };
                 // An agent that is gone has its end told by its reading task.
                 let _ = self.pool.send(agent, &command).await;
                 Ok(())
@@ -310,16 +414,23 @@ impl Scheduler for LocalScheduler {
             Place::Foreign(identity) => match identity.is_alive() {
                 Some(true) if mode == CancelMode::Kill => {
                     let key = key.to_owned();
-                    let _ = tokio::task::spawn_blocking(move || identity::sweep(&key, Duration::ZERO)).await;
+                    let _ =
+                        tokio::task::spawn_blocking(move || identity::sweep(&key, Duration::ZERO))
+                            .await;
                     Ok(())
                 }
                 Some(true) => {
                     let pid = nix::unistd::Pid::from_raw(identity.pid);
-                    let signal = nix::sys::signal::Signal::try_from(signal).map_err(|error| CancelError(error.to_string()))?;
-                    nix::sys::signal::kill(pid, signal).map_err(|error| CancelError(format!("the agent {pid}: {error}")))
+                    let signal = nix::sys::signal::Signal::try_from(signal)
+                        .map_err(|error| CancelError(error.to_string()))?;
+                    nix::sys::signal::kill(pid, signal)
+                        .map_err(|error| CancelError(format!("the agent {pid}: {error}")))
                 }
                 Some(false) => Ok(()),
-                None => Err(CancelError(format!("it runs on {}; cancel it there", identity.host))),
+                None => Err(CancelError(format!(
+                    "it runs on {}; cancel it there",
+                    identity.host
+                ))),
             },
         }
     }
@@ -330,24 +441,44 @@ fn hear(shared: &Arc<Shared>, host: &str, agent: AgentId, heard: Heard) {
     match heard {
         Heard::Report(Report::Ready(_)) => {}
         Heard::Report(Report::Started { key, time, .. }) => {
-            shared.tell(&key, Observed::Running { nodes: vec![host.to_owned()], since: Timestamp(time) });
+            shared.tell(
+                &key,
+                Observed::Running {
+                    nodes: vec![host.to_owned()],
+                    since: Timestamp(time),
+                },
+            );
         }
         Heard::Report(Report::Ended { key, records }) => {
-            shared.tell(&key, Observed::Ended(records.into_iter().map(end_from_record).collect()));
+            shared.tell(
+                &key,
+                Observed::Ended(records.into_iter().map(end_from_record).collect()),
+            );
         }
         Heard::Report(Report::Taken { key, by }) => {
-            let members = shared.lock().attempts.get(&key).map(|attempt| attempt.members.clone());
+            let members = shared
+                .lock()
+                .attempts
+                .get(&key)
+                .map(|attempt| attempt.members.clone());
             if let (Some(members), Some(identity)) = (members, Identity::from_text(&by)) {
                 LocalScheduler::watch_foreign(shared, key, members, identity);
             }
         }
         Heard::Report(Report::Refused { key, reason }) => match reason {
             Refusal::DevicesBusy { free } => {
-                shared.tell(&key, Observed::Bounced(format!("waits for GPUs: {free} free")));
+                shared.tell(
+                    &key,
+                    Observed::Bounced(format!("waits for GPUs: {free} free")),
+                );
             }
             Refusal::Busy => shared.tell(&key, Observed::Bounced("waits for an agent".to_owned())),
             Refusal::Storage(reason) => {
-                let members = shared.lock().attempts.get(&key).map_or(1, |attempt| attempt.members.len());
+                let members = shared
+                    .lock()
+                    .attempts
+                    .get(&key)
+                    .map_or(1, |attempt| attempt.members.len());
                 let end = MemberEnd {
                     state: JobState::Failed,
                     cause: Some(Cause::LaunchFailure),
@@ -361,7 +492,9 @@ fn hear(shared: &Arc<Shared>, host: &str, agent: AgentId, heard: Heard) {
         Heard::Gone(Some(key)) => {
             let attempt = shared.lock().attempts.get(&key).cloned();
             // An attempt that was taken by another agent in the meantime is none of this agent's.
-            let Some(attempt) = attempt.filter(|attempt| matches!(attempt.place, Place::Ours(owner) if owner == agent)) else {
+            let Some(attempt) = attempt
+                .filter(|attempt| matches!(attempt.place, Place::Ours(owner) if owner == agent))
+            else {
                 return;
             };
             let shared = Arc::clone(shared);
@@ -372,11 +505,15 @@ fn hear(shared: &Arc<Shared>, host: &str, agent: AgentId, heard: Heard) {
 
 /// An agent ended with a job in hand. It may have ended before it claimed the job: then nothing has happened yet.
 fn gone(shared: &Shared, key: &str, members: &[Utf8PathBuf]) {
-    let claimed = members.first().is_some_and(|dir| !matches!(read_claim(dir), Ok(None)));
+    let claimed = members
+        .first()
+        .is_some_and(|dir| !matches!(read_claim(dir), Ok(None)));
     if claimed {
         shared.settle(key, members);
     } else {
-        shared.tell(key, Observed::Bounced("its agent ended before it started the job".to_owned()));
+        shared.tell(
+            key,
+            Observed::Bounced("its agent ended before it started the job".to_owned()),
+        );
     }
 }
-

@@ -1,0 +1,302 @@
+//! Following logs while they grow: new lines, new ranks, new attempts.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+
+use super::read::start_of_last_lines;
+use super::select::{attempts, ranks};
+use super::{LINE_LIMIT, LogLine, Selection, rank_log};
+
+/// The most that is read of one log before the others get their turn.
+const TURN: usize = 1 << 20;
+/// At most so many logs are kept open; those that were read longest ago are closed.
+const OPEN: usize = 256;
+
+/// A log that is followed.
+struct Log {
+    file: Option<File>,
+    offset: u64,
+    /// The beginning of a line whose end has not come yet.
+    partial: Vec<u8>,
+    used: u64,
+}
+
+/// Follows the logs of some jobs.
+pub struct Follower {
+    dir: Utf8PathBuf,
+    jobs: Vec<(u32, String)>,
+    selection: Selection,
+    logs: HashMap<(u32, u32, u32), Log>,
+    inotify: Option<Inotify>,
+    watched: HashMap<Utf8PathBuf, ()>,
+    turn: u64,
+    first: bool,
+}
+
+impl std::fmt::Debug for Follower {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Follower")
+            .field("dir", &self.dir)
+            .field("logs", &self.logs.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Follower {
+    /// Follows the logs of `jobs` (numbers and names) of the experiment whose folder is `dir`. Without `selection.tail`
+    /// what is there is read from its beginning.
+    #[must_use]
+    pub fn new(dir: &Utf8Path, jobs: &[(u32, String)], selection: Selection) -> Follower {
+        let flags = InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC;
+        let wanted = |(index, _): &&(u32, String)| {
+            selection.jobs.is_empty() || selection.jobs.contains(index)
+        };
+        Follower {
+            dir: dir.to_owned(),
+            jobs: jobs.iter().filter(wanted).cloned().collect(),
+            selection,
+            logs: HashMap::new(),
+            inotify: Inotify::init(flags).ok(),
+            watched: HashMap::new(),
+            turn: 0,
+            first: true,
+        }
+    }
+
+    /// Hands on everything that is new. `running` says which jobs may have something new: those that run or have just
+    /// ended. Answers whether there was something.
+    ///
+    /// # Errors
+    /// A log can't be read, or the sink fails.
+    pub fn poll(
+        &mut self,
+        running: &dyn Fn(u32) -> bool,
+        sink: &mut dyn FnMut(LogLine<'_>) -> std::io::Result<()>,
+    ) -> std::io::Result<bool> {
+        let mut something = false;
+        let jobs = std::mem::take(&mut self.jobs);
+        let first = self.first;
+        let result = jobs
+            .iter()
+            .filter(|(index, _)| first || running(*index))
+            .try_for_each(|(index, name)| {
+                something |= self.poll_job(*index, name, sink)?;
+                Ok(())
+            });
+        self.jobs = jobs;
+        self.first = false;
+        result.map(|()| something)
+    }
+
+    fn poll_job(
+        &mut self,
+        index: u32,
+        name: &str,
+        sink: &mut dyn FnMut(LogLine<'_>) -> std::io::Result<()>,
+    ) -> std::io::Result<bool> {
+        let folder = self.dir.join(name).join("attempts");
+        self.watch(&folder);
+        let mut numbers = attempts(&self.dir, name);
+        if let Some(only) = self.selection.attempt {
+            numbers.retain(|number| *number == only);
+        } else if self.first {
+            // What is there already: the last attempt is the one of interest.
+            numbers.drain(..numbers.len().saturating_sub(1));
+        } else {
+            let known = self
+                .logs
+                .keys()
+                .filter(|(job, ..)| *job == index)
+                .map(|(_, attempt, _)| *attempt)
+                .min();
+            numbers.retain(|number| known.is_none_or(|known| *number >= known));
+        }
+        let mut something = false;
+        for attempt in numbers {
+            let dir = folder.join(attempt.to_string());
+            self.watch(&dir);
+            let ranks = ranks(&dir, self.selection.rank);
+            for &rank in &ranks {
+                let line = LogLine {
+                    job: name,
+                    job_index: index,
+                    attempt,
+                    rank,
+                    ranks: ranks.len() as u32,
+                    bytes: &[],
+                    ended: true,
+                };
+                something |= self.poll_log(&rank_log(&dir, rank), &line, sink)?;
+            }
+        }
+        Ok(something)
+    }
+
+    fn watch(&mut self, folder: &Utf8Path) {
+        let Some(inotify) = &self.inotify else { return };
+        if self.watched.contains_key(folder) {
+            return;
+        }
+        let flags =
+            AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO;
+        if inotify.add_watch(folder.as_std_path(), flags).is_ok() {
+            self.watched.insert(folder.to_owned(), ());
+        }
+    }
+
+    fn poll_log(
+        &mut self,
+        path: &Utf8Path,
+        template: &LogLine<'_>,
+        sink: &mut dyn FnMut(LogLine<'_>) -> std::io::Result<()>,
+    ) -> std::io::Result<bool> {
+        let key = (template.job_index, template.attempt, template.rank);
+        self.turn += 1;
+        let turn = self.turn;
+        if !self.logs.contains_key(&key) {
+            let mut file = File::open(path)?;
+            let offset = match (self.first, self.selection.tail) {
+                (true, Some(count)) => start_of_last_lines(&mut file, count)?,
+                _ => 0,
+            };
+            self.logs.insert(
+                key,
+                Log {
+                    file: Some(file),
+                    offset,
+                    partial: Vec::new(),
+                    used: turn,
+                },
+            );
+            self.close_some();
+        }
+        let Some(log) = self.logs.get_mut(&key) else {
+            return Ok(false);
+        };
+        let length = std::fs::metadata(path)?.len();
+        if length <= log.offset {
+            return Ok(false);
+        }
+        log.used = turn;
+        let file = match &mut log.file {
+            Some(file) => file,
+            closed => closed.insert(File::open(path)?),
+        };
+        file.seek(SeekFrom::Start(log.offset))?;
+        let mut bytes = std::mem::take(&mut log.partial);
+        let read = file.take(TURN as u64).read_to_end(&mut bytes)?;
+        log.offset += read as u64;
+        let mut start = 0;
+        while let Some(end) = bytes[start..].iter().position(|byte| *byte == b'\n') {
+            let line = &bytes[start..start + end];
+            if self.selection.keeps(line) {
+                sink(LogLine {
+                    bytes: line,
+                    ended: true,
+                    ..*template
+                })?;
+            }
+            start += end + 1;
+        }
+        let mut rest = bytes.split_off(start);
+        if rest.len() >= LINE_LIMIT {
+            if self.selection.keeps(&rest) {
+                sink(LogLine {
+                    bytes: &rest,
+                    ended: false,
+                    ..*template
+                })?;
+            }
+            rest.clear();
+        }
+        log.partial = rest;
+        Ok(read > 0)
+    }
+
+    /// Hands on the beginnings of lines whose end will not come any more.
+    ///
+    /// # Errors
+    /// The sink fails.
+    pub fn finish(
+        &mut self,
+        sink: &mut dyn FnMut(LogLine<'_>) -> std::io::Result<()>,
+    ) -> std::io::Result<()> {
+        let mut keys: Vec<_> = self.logs.keys().copied().collect();
+        keys.sort_unstable();
+        for key in keys {
+            let Some(log) = self.logs.get_mut(&key) else {
+                continue;
+            };
+            let bytes = std::mem::take(&mut log.partial);
+            let (job_index, attempt, rank) = key;
+            let Some((_, job)) = self.jobs.iter().find(|(index, _)| *index == job_index) else {
+                continue;
+            };
+            if !bytes.is_empty() && self.selection.keeps(&bytes) {
+                let ranks = self
+                    .logs
+                    .keys()
+                    .filter(|(job, number, _)| *job == job_index && *number == attempt)
+                    .count();
+                sink(LogLine {
+                    job,
+                    job_index,
+                    attempt,
+                    rank,
+                    ranks: ranks as u32,
+                    bytes: &bytes,
+                    ended: false,
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn close_some(&mut self) {
+        let mut open: Vec<(u64, (u32, u32, u32))> = self
+            .logs
+            .iter()
+            .filter(|(_, log)| log.file.is_some())
+            .map(|(key, log)| (log.used, *key))
+            .collect();
+        if open.len() > OPEN {
+            open.sort_unstable();
+            for (_, key) in &open[..open.len() - OPEN] {
+                if let Some(log) = self.logs.get_mut(key) {
+                    log.file = None;
+                }
+            }
+        }
+    }
+
+    /// Waits until something is written to a followed log, at most so long.
+    pub fn wait(&self, limit: Duration) {
+        let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+        match &self.inotify {
+            Some(inotify) => {
+                let _ = nix::poll::poll(
+                    &mut [PollFd::new(inotify.as_fd(), PollFlags::POLLIN)],
+                    timeout,
+                );
+                let _ = inotify.read_events();
+            }
+            None => {
+                let _ = nix::poll::poll(&mut [], timeout);
+            }
+        }
+    }
+
+    /// A descriptor that becomes readable when something is written to a followed log.
+    #[must_use]
+    pub fn descriptor(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        self.inotify.as_ref().map(AsFd::as_fd)
+    }
+}

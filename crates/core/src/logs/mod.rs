@@ -1,0 +1,23 @@
+//! What jobs wrote: all ranks and attempts, read whole, followed, searched.
+//!
+//! ```text
+//! <experiment>/<job>/attempts/<n>/rank-<r>.log ─ select ─▶ read (tail, grep) ─▶ sink
+//!                                               └──────────▶ Follower: what is new, merged as it comes ─▶ sink
+//! ```
+//!
+//! The files are what the ranks wrote, untouched: lines may hold any byte, and a line may have no end. A line is handed
+//! on without its line end. Pitfall: a line longer than [`LINE_LIMIT`] is handed on in pieces, so that one endless line
+//! costs no memory.
+
+mod follow;
+mod read;
+mod redact;
+mod select;
+
+pub use follow::Follower;
+pub use read::{LogLine, read};
+pub use redact::Redactor;
+pub use select::{Selection, attempt_dir, rank_log};
+
+/// A line that is longer is handed on in pieces of this size.
+pub const LINE_LIMIT: usize = 1 << 20;
