@@ -96,11 +96,9 @@ impl Application<'_> {
                 {
                     return Ok(Some(Node::new(Value::Boolean(value), span)));
                 }
-                // Where a list or a table may stand, a broken one is not taken for a text: quotes say that a text is meant.
-                let broken_list = trimmed.starts_with('[') && (is_list || place.is_unknown());
-                let broken_table =
-                    trimmed.starts_with('{') && (place.accepts("object") || place.is_unknown());
-                if broken_list || broken_table {
+                let looks_like_collection = trimmed.starts_with(['[', '{']);
+                let wants_collection = (is_list || place.accepts("object")) && !takes_text;
+                if looks_like_collection && (wants_collection || place.is_unknown()) {
                     Err(error)
                 } else {
                     Ok(Some(text()))
