@@ -233,8 +233,8 @@ fn record(loaded: &Loaded, plan: &Plan, surroundings: &Surroundings) -> Value {
 /// The configured executors with their kinds, for completions: nothing where a file is wrong.
 pub(crate) fn executor_names(home: &Utf8Path, workdir: &Utf8Path) -> Vec<(String, String)> {
     let Ok(layers) = surrounding_layers(home, workdir) else { return Vec::new() };
-    let executors = config::load_executors(&layers, &[], &|_| None, &executor::vocabulary());
-    executors.map_or_else(|_| Vec::new(), |executors| executors.into_iter().map(|(name, spec)| (name, spec.kind)).collect())
+    let executors = config::load(&layers, &[], &|_| None, &executor::vocabulary());
+    executors.map_or_else(|_| Vec::new(), |loaded| loaded.spec.executors.into_iter().map(|(name, spec)| (name, spec.kind)).collect())
 }
 
 /// The layers below the experiment: the user's and the project's.

@@ -1,15 +1,13 @@
 //! What an attached client shows while an experiment goes on: one trait, with a view for logs, one for states, and none.
 
-use std::time::Duration;
-
 use mizzen_core::model::{Event, Timestamp};
 
 use super::log::LogView;
 use super::progress::ProgressView;
-use super::{Shown, rest};
+use super::Shown;
 use crate::render::board::{Board, Change};
+use crate::render::log_lines::Following;
 use crate::report::Report;
-use crate::signals::Signals;
 use crate::surroundings::Surroundings;
 
 /// A live view.
@@ -26,10 +24,9 @@ pub(super) trait Live {
     /// Time has passed.
     fn tick(&mut self, board: &Board, now: Timestamp);
 
-    /// Waits for new log bytes, if this view has any to wait for; says whether it has waited.
-    fn wait(&mut self, signals: &Signals, pause: Duration) -> bool {
-        let _ = (signals, pause);
-        false
+    /// The logs that it shows, if it shows any: new bytes end a pause.
+    fn following(&self) -> Option<&Following> {
+        None
     }
 
     /// A line of talk between what is shown.
@@ -48,12 +45,12 @@ pub(super) fn make<'a>(
     board: &Board,
     shown: Shown,
     json: bool,
-) -> Result<Box<dyn Live + 'a>, Report> {
-    Ok(match shown {
+) -> Box<dyn Live + 'a> {
+    match shown {
         _ if json => Box::new(Nothing { surroundings }),
-        Shown::Log => Box::new(LogView::new(surroundings, board)?),
-        Shown::Progress { logs } => Box::new(ProgressView::new(surroundings, board, logs)?),
-    })
+        Shown::Log => Box::new(LogView::new(surroundings, board)),
+        Shown::Progress { logs } => Box::new(ProgressView::new(surroundings, board, logs)),
+    }
 }
 
 /// Under `--json`: only the end counts.
@@ -75,11 +72,6 @@ impl Live for Nothing<'_> {
     }
 
     fn tick(&mut self, _: &Board, _: Timestamp) {}
-
-    fn wait(&mut self, signals: &Signals, pause: Duration) -> bool {
-        rest(Some(signals), pause);
-        true
-    }
 
     fn say(&mut self, line: &str) {
         self.surroundings.output.say(&format!("mizzen: {line}"));

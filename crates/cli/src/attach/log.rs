@@ -1,33 +1,29 @@
 //! `mizzen run`: the job's log on standard output, byte for byte, and a line of talk at its start, at each further
 //! attempt and at its end.
 
-use std::time::Duration;
-
-use mizzen_core::logs::{Follower, Selection};
+use mizzen_core::logs::Selection;
 use mizzen_core::model::{Event, EventKind, JobState, Timestamp};
 
 use super::live::Live;
 use crate::render::board::{Board, Change};
 use crate::render::experiment::{ending, failure_words};
-use crate::render::log_lines::LogLines;
+use crate::render::log_lines::{Following, Form};
 use crate::render::time::duration;
 use crate::render::style;
 use crate::report::Report;
-use crate::signals::Signals;
 use crate::surroundings::Surroundings;
 
 /// The log of the one job of an experiment.
 pub(super) struct LogView<'a> {
     surroundings: &'a Surroundings,
-    follower: Follower,
-    lines: LogLines,
+    following: Following,
 }
 
 impl<'a> LogView<'a> {
     /// From the job's beginning.
-    pub(super) fn new(surroundings: &'a Surroundings, board: &Board) -> Result<LogView<'a>, Report> {
-        let follower = Follower::new(board.view.dir.clone(), Selection::default());
-        Ok(LogView { surroundings, follower, lines: LogLines::unchanged() })
+    pub(super) fn new(surroundings: &'a Surroundings, board: &Board) -> LogView<'a> {
+        let following = Following::new(&board.view, Selection::default(), Form::Unchanged);
+        LogView { surroundings, following }
     }
 }
 
@@ -38,7 +34,10 @@ impl Live for LogView<'_> {
         Ok(())
     }
 
-    fn change(&mut self, board: &Board, event: &Event, _: Change) -> Result<(), Report> {
+    fn change(&mut self, board: &Board, event: &Event, change: Change) -> Result<(), Report> {
+        if let Change::Job(job) = change {
+            self.following.look_again(job);
+        }
         // What the attempt has written stands before what is said about its end.
         if let EventKind::Ended { job, retry: Some(retry), .. } = &event.kind {
             self.pump(board)?;
@@ -52,22 +51,24 @@ impl Live for LogView<'_> {
     }
 
     fn pump(&mut self, board: &Board) -> Result<bool, Report> {
-        self.lines.pump(&mut self.follower, &board.view, &self.surroundings.output)
+        self.following.pump(&board.view, &self.surroundings.output)
     }
 
     fn tick(&mut self, _: &Board, _: Timestamp) {}
 
-    fn wait(&mut self, signals: &Signals, pause: Duration) -> bool {
-        self.lines.wait(&mut self.follower, Some(signals), pause);
-        true
+    fn following(&self) -> Option<&Following> {
+        Some(&self.following)
     }
 
     fn say(&mut self, line: &str) {
+        if self.following.is_open() && self.surroundings.output.talk.terminal && !self.surroundings.output.quiet {
+            self.surroundings.output.complain("");
+        }
         self.surroundings.output.say(&format!("mizzen: {line}"));
     }
 
     fn end(&mut self, board: &Board) -> Result<(), Report> {
-        while self.pump(board)? {}
+        self.following.finish(&board.view, &self.surroundings.output)?;
         let Some(job) = board.view.jobs.first() else { return Ok(()) };
         let page = &self.surroundings.output.talk;
         let state = page.paint(style::state(job.state), job.state.as_str());

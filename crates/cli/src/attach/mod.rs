@@ -13,7 +13,7 @@ mod live;
 mod log;
 mod progress;
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use mizzen_core::executor;
@@ -140,16 +140,16 @@ pub(crate) fn wait_for_change(store: &Store, version: &mut i64, longest: Duratio
         if left.is_zero() {
             return Ok(());
         }
-        rest(None, pause.min(left));
+        rest([], pause.min(left));
         pause = (pause * 5 / 4).min(PAUSES.1);
     }
 }
 
-/// Pauses; a signal that is watched ends the pause.
-fn rest(signals: Option<&Signals>, pause: Duration) {
+/// Pauses; a descriptor that becomes readable ends the pause.
+pub(crate) fn rest<'a>(descriptors: impl IntoIterator<Item = BorrowedFd<'a>>, pause: Duration) {
     let milliseconds = PollTimeout::try_from(pause.max(Duration::from_millis(1))).unwrap_or(PollTimeout::MAX);
     let mut watched: Vec<PollFd<'_>> =
-        signals.iter().map(|signals| PollFd::new(signals.as_fd(), PollFlags::POLLIN)).collect();
+        descriptors.into_iter().map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN)).collect();
     // An interrupted pause is a short pause.
     let _ = poll(&mut watched, milliseconds);
 }
@@ -184,7 +184,7 @@ impl<'a> Attached<'a> {
         signals: Signals,
     ) -> Result<Attached<'a>, Report> {
         let board = Board::new(store.view(&id)?);
-        let live = live::make(surroundings, &board, shown, args.json)?;
+        let live = live::make(surroundings, &board, shown, args.json);
         Ok(Attached { surroundings, store, id, args, signals, board, live, interrupted: None })
     }
 
@@ -239,12 +239,14 @@ impl<'a> Attached<'a> {
 
     /// Waits for a signal, new log bytes or a written store.
     fn pause(&mut self, version: &mut i64, pause: Duration) -> Result<(), Report> {
-        if self.live.wait(&self.signals, pause) {
-            return Ok(());
-        }
         let now = self.store.data_version()?;
         if now == *version {
-            rest(Some(&self.signals), pause);
+            let following = self.live.following();
+            let log = following.and_then(|following| following.descriptor());
+            rest([Some(self.signals.as_fd()), log].into_iter().flatten(), pause);
+            if let Some(following) = following {
+                following.seen();
+            }
         }
         *version = now;
         Ok(())

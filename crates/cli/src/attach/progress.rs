@@ -4,19 +4,18 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use mizzen_core::logs::{Follower, Selection};
+use mizzen_core::logs::Selection;
 use mizzen_core::model::{Event, EventKind, JobState, Timestamp};
 use mizzen_core::store::JobView;
 
 use super::live::Live;
 use crate::render::board::{Board, Change};
 use crate::render::experiment::{failure, failure_words, tally};
-use crate::render::log_lines::LogLines;
+use crate::render::log_lines::{Following, Form};
 use crate::render::text::count;
 use crate::render::time::{clock, duration};
 use crate::render::{Page, style};
 use crate::report::Report;
-use crate::signals::Signals;
 use crate::surroundings::Surroundings;
 
 /// What takes less long than this shows no bars.
@@ -34,7 +33,7 @@ pub(super) struct ProgressView<'a> {
     began: Instant,
     bars: Option<Bars>,
     drawn: Instant,
-    logs: Option<(Follower, LogLines)>,
+    logs: Option<Following>,
 }
 
 /// What is redrawn.
@@ -46,13 +45,13 @@ struct Bars {
 
 impl<'a> ProgressView<'a> {
     /// A view of an experiment that has just been started.
-    pub(super) fn new(surroundings: &'a Surroundings, board: &Board, logs: bool) -> Result<ProgressView<'a>, Report> {
+    pub(super) fn new(surroundings: &'a Surroundings, board: &Board, logs: bool) -> ProgressView<'a> {
         let logs = logs.then(|| {
-            let lines = if board.view.jobs.len() > 1 { LogLines::prefixed() } else { LogLines::unchanged() };
-            (Follower::new(board.view.dir.clone(), Selection::default()), lines)
+            let form = if board.view.jobs.len() > 1 { Form::Named } else { Form::Unchanged };
+            Following::new(&board.view, Selection::default(), form)
         });
         let now = Instant::now();
-        Ok(ProgressView { surroundings, began: now, bars: None, drawn: now, logs })
+        ProgressView { surroundings, began: now, bars: None, drawn: now, logs }
     }
 
     fn page(&self) -> &Page {
@@ -151,6 +150,11 @@ impl Live for ProgressView<'_> {
 
     fn change(&mut self, board: &Board, event: &Event, change: Change) -> Result<(), Report> {
         let Change::Job(index) = change else { return Ok(()) };
+        if let Some(logs) = &mut self.logs {
+            logs.look_again(index);
+            // What a job has written stands before what is said about it.
+            self.pump(board)?;
+        }
         let job = &board.view.jobs[index as usize];
         if self.is_told(board, job) {
             let words = job_line(job, event, self.page());
@@ -160,10 +164,10 @@ impl Live for ProgressView<'_> {
     }
 
     fn pump(&mut self, board: &Board) -> Result<bool, Report> {
-        let Some((follower, lines)) = &mut self.logs else { return Ok(false) };
+        let Some(logs) = &mut self.logs else { return Ok(false) };
         match &self.bars {
-            Some(bars) => bars.all.suspend(|| lines.pump(follower, &board.view, &self.surroundings.output)),
-            None => lines.pump(follower, &board.view, &self.surroundings.output),
+            Some(bars) => bars.all.suspend(|| logs.pump(&board.view, &self.surroundings.output)),
+            None => logs.pump(&board.view, &self.surroundings.output),
         }
     }
 
@@ -175,10 +179,8 @@ impl Live for ProgressView<'_> {
         }
     }
 
-    fn wait(&mut self, signals: &Signals, pause: Duration) -> bool {
-        let Some((follower, lines)) = &mut self.logs else { return false };
-        lines.wait(follower, Some(signals), pause);
-        true
+    fn following(&self) -> Option<&Following> {
+        self.logs.as_ref()
     }
 
     fn say(&mut self, line: &str) {
@@ -192,8 +194,10 @@ impl Live for ProgressView<'_> {
     }
 
     fn end(&mut self, board: &Board) -> Result<(), Report> {
-        while self.pump(board)? {}
         self.clear();
+        if let Some(logs) = &mut self.logs {
+            logs.finish(&board.view, &self.surroundings.output)?;
+        }
         let summary = &board.view.summary;
         let output = &self.surroundings.output;
         let page = &output.talk;

@@ -53,10 +53,10 @@ pub(crate) fn configured(surroundings: &Surroundings) -> Result<ExecutorsDocumen
     let context = &surroundings.context;
     let layers = surrounding_layers(&context.home, &context.workdir)?;
     let environment = |name: &str| context.variable(name).map(str::to_owned);
-    let executors = config::load_executors(&layers, &[], &environment, &executor::vocabulary())
+    let loaded = config::load(&layers, &[], &environment, &executor::vocabulary())
         .map_err(|failure| Report::rendered(failure.render(surroundings.output.talk.color)))?;
     let origins = origins(&layers);
-    let configured = executors.into_iter().map(|(name, spec)| ConfiguredExecutor {
+    let configured = loaded.spec.executors.into_iter().map(|(name, spec)| ConfiguredExecutor {
         origin: origins.get(&name).cloned().unwrap_or_else(|| "built-in".to_owned()),
         kind: spec.kind,
         settings: Value::Object(spec.settings),

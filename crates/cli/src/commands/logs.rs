@@ -1,19 +1,18 @@
 //! `mizzen logs`: what jobs wrote.
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use mizzen_core::logs::{self, Follower, Selection};
+use mizzen_core::logs::{self, Selection};
 use mizzen_core::model::ExperimentId;
-use mizzen_core::store::{ExperimentView, Store};
+use mizzen_core::store::{ExperimentView, JobView, Store};
 use mizzen_core::watch::ensure_supervised;
-use regex::Regex;
+use regex::bytes::Regex;
 
-use crate::attach::SUPERVISION_CHECK;
+use crate::attach::{SUPERVISION_CHECK, rest};
 use crate::complete;
 use crate::render::Outcome;
-use crate::render::log_lines::LogLines;
+use crate::render::log_lines::{Following, Form, LogLines};
 use crate::report::{Report, Status};
 use crate::select::{self, ExperimentOrLatest};
 use crate::surroundings::Surroundings;
@@ -42,7 +41,7 @@ pub(crate) struct LogsArgs {
     /// Only this rank's
     #[arg(short, long, value_name = "RANK")]
     rank: Option<u32>,
-    /// Only this attempt's [default: all of them]
+    /// Only this attempt's [default: the last one]
     #[arg(short, long, value_name = "N")]
     attempt: Option<u32>,
     /// Only lines that match this regular expression
@@ -73,48 +72,25 @@ pub(crate) fn run(args: LogsArgs, surroundings: &Surroundings) -> Result<Outcome
     let view = store.view(&id)?;
     let jobs = select::jobs(&view, &args.jobs)?;
     check(&args, &view, &jobs)?;
-    let single = view.jobs.len() == 1 || jobs.len() == 1;
-    let mut lines = if args.json {
-        LogLines::json()
-    } else if args.no_prefix || single && (args.rank.is_some() || !has_ranks(&view, &jobs)) {
-        LogLines::unchanged()
-    } else {
-        LogLines::prefixed()
+    let form = match (args.json, args.no_prefix, view.jobs.len() == 1 || jobs.len() == 1) {
+        (true, ..) => Form::Json,
+        (_, true, _) => Form::Bare,
+        (_, _, true) => Form::Unchanged,
+        (_, _, false) => Form::Named,
     };
     let selection = Selection { jobs, rank: args.rank, attempt: args.attempt, tail: args.tail, grep: args.grep };
     if args.follow {
-        follow(&store, &id, view, selection, &mut lines, surroundings)?;
-    } else {
-        show(&view, &selection, &mut lines, surroundings)?;
+        follow(&store, &id, view, selection, form, surroundings)?;
+        return Ok(Outcome::done(Status::Succeeded));
+    }
+    let read = LogLines::new(form).show(&surroundings.output, |sink| logs::read(&view, &selection, sink))?;
+    if read == 0 {
+        surroundings.output.say(&format!("{id}: nothing has been written yet"));
+        if !view.summary.state.is_final() {
+            surroundings.output.hint(&format!("`mizzen logs -f {id}` waits for it"));
+        }
     }
     Ok(Outcome::done(Status::Succeeded))
-}
-
-fn show(
-    view: &ExperimentView,
-    selection: &Selection,
-    lines: &mut LogLines,
-    surroundings: &Surroundings,
-) -> Result<(), Report> {
-    let output = &surroundings.output;
-    let mut buffer = Vec::new();
-    let mut failed = None;
-    let read = logs::read(view, selection, &mut |line| {
-        lines.line(&line, &output.data, &mut buffer);
-        if buffer.len() >= 1 << 16 {
-            if let Err(report) = output.write(&buffer) {
-                failed = Some(report);
-                return Err(io::ErrorKind::BrokenPipe.into());
-            }
-            buffer.clear();
-        }
-        Ok(())
-    });
-    if let Some(report) = failed {
-        return Err(report);
-    }
-    read.map_err(|error| Report::usage(format!("a log can't be read: {error}")))?;
-    output.write(&buffer)
 }
 
 fn follow(
@@ -122,23 +98,22 @@ fn follow(
     id: &ExperimentId,
     mut view: ExperimentView,
     selection: Selection,
-    lines: &mut LogLines,
+    form: Form,
     surroundings: &Surroundings,
 ) -> Result<(), Report> {
+    let output = &surroundings.output;
     let chosen = selection.jobs.clone();
-    let mut follower = Follower::new(view.dir.clone(), selection);
+    let mut following = Following::new(&view, selection, form);
     let mut version = store.data_version()?;
     let mut supervised = Instant::now();
     loop {
-        let over = view.jobs.iter().filter(|job| chosen.is_empty() || chosen.contains(&job.index)).all(|job| job.state.is_final());
-        let news = lines.pump(&mut follower, &view, &surroundings.output)?;
-        if over && !news {
-            return Ok(());
+        following.pump(&view, output)?;
+        let is_chosen = |job: &&JobView| chosen.is_empty() || chosen.contains(&job.index);
+        if view.jobs.iter().filter(is_chosen).all(|job| job.state.is_final()) {
+            return following.finish(&view, output);
         }
-        if over {
-            continue;
-        }
-        lines.wait(&mut follower, None, PAUSE);
+        rest(following.descriptor(), PAUSE);
+        following.seen();
         let now = store.data_version()?;
         if now != version {
             version = now;
@@ -161,11 +136,4 @@ fn check(args: &LogsArgs, view: &ExperimentView, jobs: &[u32]) -> Result<(), Rep
         }
     }
     Ok(())
-}
-
-/// Whether a job has more than one rank, as far as its folder tells.
-fn has_ranks(view: &ExperimentView, jobs: &[u32]) -> bool {
-    view.jobs.iter().filter(|job| jobs.is_empty() || jobs.contains(&job.index)).any(|job| {
-        job.attempts.iter().any(|attempt| logs::attempt_dir(view, job, attempt.number).join("rank-1.log").exists())
-    })
 }

@@ -2,9 +2,12 @@
 
 use mizzen_core::model::Timestamp;
 
-/// A duration in at most two units: `0.4s`, `12s`, `3m 05s`, `2h 03m`, `4d 02h`.
+/// A duration in at most two units: `31ms`, `0.4s`, `12s`, `3m 05s`, `2h 03m`, `4d 02h`.
 pub(crate) fn duration(seconds: f64) -> String {
     let seconds = seconds.max(0.0);
+    if seconds < 0.0995 {
+        return format!("{:.0}ms", seconds * 1000.0);
+    }
     if seconds < 9.95 {
         return format!("{seconds:.1}s");
     }
@@ -90,8 +93,8 @@ mod tests {
 
     #[test]
     fn durations_have_at_most_two_units() {
-        let shown = [0.0, 0.44, 9.94, 9.96, 59.4, 60.0, 185.0, 3599.0, 7380.0, 356_400.0].map(duration);
-        assert_eq!(shown, ["0.0s", "0.4s", "9.9s", "10s", "59s", "1m 00s", "3m 05s", "59m 59s", "2h 03m", "4d 03h"]);
+        let shown = [0.0312, 0.44, 9.94, 9.96, 59.4, 60.0, 185.0, 3599.0, 7380.0, 356_400.0].map(duration);
+        assert_eq!(shown, ["31ms", "0.4s", "9.9s", "10s", "59s", "1m 00s", "3m 05s", "59m 59s", "2h 03m", "4d 03h"]);
     }
 
     #[test]
