@@ -70,11 +70,6 @@ impl Output {
         self.say(&self.hint_line(line));
     }
 
-    /// A warning.
-    pub(crate) fn warn(&self, line: &str) {
-        self.say(&format!("{} {line}", self.talk.paint(style::WARNING, "warning:")));
-    }
-
     /// The text of a hint.
     pub(crate) fn hint_line(&self, line: &str) -> String {
         format!("{} {line}", self.talk.paint(style::HINT, "hint:"))

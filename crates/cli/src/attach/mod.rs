@@ -336,7 +336,7 @@ impl<'a> Attached<'a> {
             else {
                 continue;
             };
-            if executor::find_kind(&config.kind).is_some() && attached(&self.board.view.jobs[job as usize].executor, config) {
+            if executor::build(&config.kind, config).is_ok_and(|executor| executor.capabilities().attached) {
                 here.push(job);
             }
         }
@@ -356,10 +356,6 @@ impl<'a> Attached<'a> {
         let unfinished = self.board.view.jobs.iter().filter(|job| !job.state.is_final()).count();
         let goes = if unfinished == 1 { "goes" } else { "go" };
         output.say(&format!("mizzen: {why}; {} of {id} {goes} on", count(unfinished, "job")));
-        output.hint(&format!("`mizzen status {id}` shows them, `mizzen logs -f {id}` their output, `mizzen cancel {id}` ends them"));
+        output.hint(&format!("`mizzen status {id}` shows it, `mizzen logs -f {id}` its output, `mizzen cancel {id}` ends it"));
     }
-}
-
-fn attached(name: &str, config: &mizzen_core::plan::ExecutorConfig) -> bool {
-    executor::build(name, config).is_ok_and(|executor| executor.capabilities().attached)
 }

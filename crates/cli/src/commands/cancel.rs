@@ -45,7 +45,7 @@ pub(crate) fn run(args: CancelArgs, surroundings: &Surroundings) -> Result<Outco
     let chosen = |index: u32| jobs.is_empty() || jobs.contains(&index);
     let unfinished = view.jobs.iter().filter(|job| chosen(job.index) && !job.state.is_final()).count();
     if unfinished == 0 {
-        surroundings.output.say(&format!("{id}: nothing to cancel; {} ended before", if jobs.len() == 1 { "it" } else { "all" }));
+        surroundings.output.say(&format!("{id}: nothing to cancel; {} ended before", if jobs.len() == 1 { "the job has" } else { "all jobs have" }));
         return Ok(if args.json { Outcome::show(ExperimentStatus::of(view), true) } else { Outcome::done(crate::report::Status::Succeeded) });
     }
     let mode = if args.kill { CancelMode::Kill } else { CancelMode::Terminate };

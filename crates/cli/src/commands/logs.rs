@@ -83,7 +83,7 @@ pub(crate) fn run(args: LogsArgs, surroundings: &Surroundings) -> Result<Outcome
         follow(&store, &id, view, selection, form, surroundings)?;
         return Ok(Outcome::done(Status::Succeeded));
     }
-    let read = LogLines::new(form).show(&surroundings.output, |sink| logs::read(&view, &selection, sink))?;
+    let read = LogLines::of_jobs(form, &view, &selection.jobs).show(&surroundings.output, |sink| logs::read(&view, &selection, sink))?;
     if read == 0 {
         surroundings.output.say(&format!("{id}: nothing has been written yet"));
         if !view.summary.state.is_final() {

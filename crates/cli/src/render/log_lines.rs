@@ -23,6 +23,8 @@ const COLORS: [AnsiColor; 6] = [
     AnsiColor::Blue,
     AnsiColor::BrightRed,
 ];
+/// Names that are wider do not push all other lines to the right from the beginning.
+const WIDEST_LABEL: usize = 32;
 /// So many bytes are written at once.
 const BLOCK: usize = 1 << 16;
 
@@ -52,8 +54,15 @@ pub(crate) struct LogLines {
 
 impl LogLines {
     /// Lines in a form.
-    pub(crate) const fn new(form: Form) -> LogLines {
+    pub(crate) fn new(form: Form) -> LogLines {
         LogLines { form, widest: 0, open: false, buffer: Vec::new() }
+    }
+
+    /// For the chosen jobs of an experiment: the lines of all stand below each other from the first one on.
+    pub(crate) fn of_jobs(form: Form, view: &ExperimentView, chosen: &[u32]) -> LogLines {
+        let names = view.jobs.iter().filter(|job| chosen.is_empty() || chosen.contains(&job.index));
+        let widest = names.map(|job| width(&job.name)).filter(|width| *width <= WIDEST_LABEL).max().unwrap_or(0);
+        LogLines { widest: if form == Form::Named { widest } else { 0 }, ..LogLines::new(form) }
     }
 
     /// Takes one line or piece; says whether it is time to write.
@@ -154,8 +163,8 @@ impl Following {
     pub(crate) fn new(view: &ExperimentView, selection: Selection, form: Form) -> Following {
         let jobs: Vec<(u32, String)> = view.jobs.iter().map(|job| (job.index, job.name.clone())).collect();
         Following {
+            lines: LogLines::of_jobs(form, view, &selection.jobs),
             follower: Follower::new(&view.dir, &jobs, selection),
-            lines: LogLines::new(form),
             ended: BTreeSet::new(),
         }
     }

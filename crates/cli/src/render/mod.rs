@@ -30,6 +30,7 @@ pub(crate) struct Page {
 
 impl Page {
     /// A page without colours and without a width.
+    #[cfg(test)]
     pub(crate) const PLAIN: Page = Page { color: false, terminal: false, width: None };
 
     /// The text in a style, if colours are wanted.
@@ -45,7 +46,7 @@ pub(crate) mod style {
 
     /// `error:`.
     pub(crate) const ERROR: Style = AnsiColor::Red.on_default().bold();
-    /// `warning:`.
+    /// What works, but.
     pub(crate) const WARNING: Style = AnsiColor::Yellow.on_default().bold();
     /// `hint:`.
     pub(crate) const HINT: Style = AnsiColor::Cyan.on_default().bold();
