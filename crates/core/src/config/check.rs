@@ -21,7 +21,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::diagnostic::{Diagnostic, SourceMap, Span, list_names, quote, suggestion};
 use super::document::{Node, Table, Value};
-use super::spec::{DEFAULT_EXECUTOR, SecretReference};
+use super::spec::DEFAULT_EXECUTOR;
 use super::vocabulary::Vocabulary;
 
 /// What is checked, and what it is checked against.
@@ -165,23 +165,6 @@ fn anchor(subject: &Subject<'_>, node: &Node, name: Option<(&str, Span)>) -> Spa
         Some((_, span)) if subject.sources.get(span.source).is_file() => span,
         _ => node.span,
     }
-}
-
-/// The places of secrets that are no references: what stands there may be the secret itself, and is not to be shown.
-pub(super) fn unreferenced_secrets(root: &Node) -> Vec<Span> {
-    let tasks = root.get("tasks").and_then(Node::list).into_iter().flatten();
-    let secrets = tasks
-        .chain(root.get("defaults"))
-        .filter_map(|holder| holder.get("secrets")?.table());
-    let is_reference = |node: &Node| {
-        node.string()
-            .is_some_and(|text| SecretReference::parse(text).is_some())
-    };
-    secrets
-        .flat_map(Table::iter)
-        .filter(|entry| !is_reference(&entry.node))
-        .map(|entry| entry.node.span)
-        .collect()
 }
 
 impl<'a> Checker<'a> {

@@ -115,14 +115,14 @@ pub fn load(
         broken_executors: &broken,
         experiment_file,
     }));
+    let mut seen = HashSet::new();
+    diagnostics.retain(|error| {
+        seen.insert((
+            error.message.clone(),
+            error.labels.first().map(|label| label.span),
+        ))
+    });
     if !diagnostics.is_empty() {
-        let place = |error: &Diagnostic| error.labels.first().map(|label| label.span);
-        let mut seen = HashSet::new();
-        diagnostics.retain(|error| seen.insert((error.message.clone(), place(error))));
-        diagnostics.sort_by_key(place);
-        for span in check::unreferenced_secrets(&root) {
-            sources.hide(span);
-        }
         return Err(Failure {
             diagnostics,
             sources,

@@ -154,13 +154,13 @@ pub struct Defaults {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnFailure {
-    /// Start nothing new and let running jobs finish.
+    /// Go on with everything that does not depend on the failed job.
     #[default]
+    Continue,
+    /// Start nothing new and let running jobs finish.
     Finish,
     /// Start nothing new and cancel what runs.
     Cancel,
-    /// Go on with everything that does not depend on the failed job.
-    Continue,
 }
 
 /// One task: a command, and how it is run.

@@ -1,0 +1,19 @@
+//! The commands, one file each: the arguments, whose doc comments are the help, and a `run` that answers with a value.
+
+pub(crate) mod cancel;
+pub(crate) mod completions;
+pub(crate) mod doctor;
+pub(crate) mod executors;
+pub(crate) mod launch;
+pub(crate) mod logs;
+pub(crate) mod ls;
+pub(crate) mod man;
+pub(crate) mod plan;
+pub(crate) mod retry;
+pub(crate) mod rm;
+pub(crate) mod run;
+pub(crate) mod schema;
+pub(crate) mod show;
+pub(crate) mod status;
+pub(crate) mod supervise;
+pub(crate) mod wait;

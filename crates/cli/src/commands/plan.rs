@@ -1,0 +1,140 @@
+//! `mizzen plan`: exactly what would be run. Nothing is submitted, nothing is written.
+
+use std::ffi::OsString;
+
+use camino::Utf8PathBuf;
+use clap::Args;
+use mizzen_core::submit::{self, JobPreview};
+
+use super::launch::OnFailureArgs;
+use super::show::shell_line;
+use crate::prepare::{FileFormat, OrderedJobArgs, Source, prepare};
+use crate::render::documents::{FileDocument, PlanDocument, PlannedJobDocument, VariableDocument, json};
+use crate::render::text::count;
+use crate::render::time::duration;
+use crate::render::{Outcome, Page, Show, View, style};
+use crate::report::Report;
+use crate::surroundings::Surroundings;
+
+/// Shows exactly what would be run; submits and writes nothing
+///
+/// The command of each job is a line that can be pasted into a shell. Secrets are masked.
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// The experiment file (.toml, .yaml or .json), or - for standard input
+    #[arg(value_name = "FILE", required_unless_present = "command", conflicts_with = "command", value_hint = clap::ValueHint::FilePath)]
+    file: Option<Utf8PathBuf>,
+    /// The file's notation, where its name does not tell: toml, yaml or json
+    #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
+    format: Option<FileFormat>,
+    #[command(flatten)]
+    jobs: OrderedJobArgs,
+    #[command(flatten)]
+    on_failure: OnFailureArgs,
+    /// Print JSON (schema: `mizzen schema plan`)
+    #[arg(long)]
+    json: bool,
+    /// A command and its arguments, as for `mizzen run`
+    #[arg(last = true, value_name = "COMMAND", value_hint = clap::ValueHint::CommandWithArguments)]
+    command: Vec<OsString>,
+}
+
+/// Plans and previews.
+///
+/// # Errors
+/// The file, the flags or the configuration are wrong.
+pub(crate) fn run(args: PlanArgs, surroundings: &Surroundings) -> Result<Outcome, Report> {
+    let source = match args.file {
+        Some(path) => Source::File { path, format: args.format },
+        None => Source::Command(args.command),
+    };
+    let prepared = prepare(&source, &args.jobs, args.on_failure.word(), surroundings)?;
+    let jobs = submit::preview(&surroundings.context, &prepared.plan, &prepared.id)?;
+    let document = PlanDocument {
+        title: prepared.plan.title.clone(),
+        on_failure: serde_json::to_value(prepared.plan.on_failure)
+            .ok()
+            .and_then(|word| word.as_str().map(str::to_owned))
+            .unwrap_or_default(),
+        fingerprint: prepared.plan.fingerprint(),
+        jobs: jobs.into_iter().map(planned_job).collect(),
+    };
+    Ok(Outcome::show(Preview(document), args.json))
+}
+
+fn planned_job(job: JobPreview) -> PlannedJobDocument {
+    PlannedJobDocument {
+        name: job.name,
+        executor: job.executor,
+        kind: job.kind,
+        argv: job.argv,
+        env: job.env.into_iter().map(|(name, value)| VariableDocument { name, value }).collect(),
+        workdir: job.workdir,
+        after: job.after,
+        files: job
+            .files
+            .into_iter()
+            .map(|file| FileDocument { path: file.path, contents: file.contents, executable: file.executable })
+            .collect(),
+        timeout: job.timeout,
+        retries: job.retries.failure,
+        request: job.request,
+    }
+}
+
+struct Preview(PlanDocument);
+
+impl Show for Preview {
+    fn text(&self, view: &View) -> String {
+        let page = &view.page;
+        let document = &self.0;
+        let mut text = format!(
+            "{}  {}, on failure: {}, plan {}\n",
+            page.paint(style::STRONG, &document.title),
+            count(document.jobs.len(), "job"),
+            document.on_failure,
+            document.fingerprint,
+        );
+        for job in &document.jobs {
+            text.push('\n');
+            text.push_str(&job_text(job, page));
+        }
+        text
+    }
+
+    fn json(&self) -> serde_json::Value {
+        json(&self.0)
+    }
+}
+
+fn job_text(job: &PlannedJobDocument, page: &Page) -> String {
+    let place = if job.executor == job.kind { job.executor.clone() } else { format!("{} ({})", job.executor, job.kind) };
+    let mut text = format!("{}  on {place}\n", page.paint(style::STRONG, &job.name));
+    let mut line = |name: &str, value: &str| {
+        text.push_str(&format!("  {} {value}\n", page.paint(style::FAINT, &format!("{name:<8}"))));
+    };
+    for (rank, argv) in job.argv.iter().enumerate() {
+        let name = if job.argv.len() == 1 { "command".to_owned() } else { format!("rank {rank}") };
+        line(&name, &shell_line(argv));
+    }
+    line("in", &job.workdir);
+    if !job.after.is_empty() {
+        line("after", &job.after.join(", "));
+    }
+    if let Some(timeout) = job.timeout {
+        line("timeout", &duration(timeout));
+    }
+    if job.retries > 0 {
+        line("retries", &job.retries.to_string());
+    }
+    for VariableDocument { name, value } in &job.env {
+        line("env", &format!("{name}={}", shell_line(std::slice::from_ref(value))));
+    }
+    for file in &job.files {
+        line("file", &format!("{}{}", file.path, if file.executable { " (executable)" } else { "" }));
+        for content in file.contents.lines() {
+            line("", &format!("│ {}", crate::render::text::printable(content)));
+        }
+    }
+    text
+}

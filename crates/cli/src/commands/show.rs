@@ -1,0 +1,114 @@
+//! `mizzen show`: what an experiment was made from.
+
+use clap::Args;
+use serde_json::Value;
+
+use crate::render::documents::{ShowDocument, json};
+use crate::render::time::date;
+use crate::render::{Outcome, Show, View, style};
+use crate::report::Report;
+use crate::select::{self, ExperimentOrLatest};
+use crate::surroundings::Surroundings;
+use mizzen_core::model::Timestamp;
+
+/// Shows what an experiment was made from: its configuration, and where each value was set
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    #[command(flatten)]
+    experiment: ExperimentOrLatest,
+    /// Print JSON (schema: `mizzen schema show`)
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows what an experiment was made from.
+///
+/// # Errors
+/// There is no such experiment, or the store can't be read.
+pub(crate) fn run(args: ShowArgs, surroundings: &Surroundings) -> Result<Outcome, Report> {
+    let store = select::open(surroundings)?;
+    let id = select::experiment(&store, &args.experiment.experiment)?;
+    let view = store.view(&id)?;
+    let record = store.document(&id)?;
+    let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let words = record.get("command").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let document = ShowDocument {
+        id: id.to_string(),
+        title: view.summary.title.clone(),
+        created: view.summary.created.to_text(),
+        dir: view.dir.to_string(),
+        command: words.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        user: text("user"),
+        host: text("host"),
+        workdir: text("workdir"),
+        version: text("version"),
+        fingerprint: text("fingerprint"),
+        document: record.get("document").cloned().unwrap_or_default(),
+        provenance: record.get("provenance").cloned().unwrap_or_default(),
+    };
+    Ok(Outcome::show(Origins { document, created: view.summary.created }, args.json))
+}
+
+struct Origins {
+    document: ShowDocument,
+    created: Timestamp,
+}
+
+impl Show for Origins {
+    fn text(&self, view: &View) -> String {
+        let document = &self.document;
+        let page = &view.page;
+        let mut text = format!("{}  {}\n", page.paint(style::STRONG, &document.title), document.id);
+        let facts = [
+            ("created", format!("{} by {} on {}", date(self.created), document.user, document.host)),
+            ("command", shell_line(&document.command)),
+            ("in", document.workdir.clone()),
+            ("folder", document.dir.clone()),
+            ("mizzen", document.version.clone()),
+            ("plan", document.fingerprint.clone()),
+        ];
+        for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
+            text.push_str(&format!("{} {value}\n", page.paint(style::FAINT, &format!("{name:<8}"))));
+        }
+        text.push('\n');
+        text.push_str(&configuration(&document.document));
+        if let Some(origins) = document.provenance.as_object().filter(|origins| !origins.is_empty()) {
+            text.push_str(&format!("\n{}\n", page.paint(style::STRONG, "where each value was set")));
+            let widest = origins.keys().map(|path| crate::render::text::width(path)).max().unwrap_or(0).min(48);
+            for (path, origin) in origins {
+                let origin = origin_words(origin);
+                text.push_str(&format!("{path:<widest$}  {}\n", page.paint(style::FAINT, &origin)));
+            }
+        }
+        text
+    }
+
+    fn json(&self) -> Value {
+        json(&self.document)
+    }
+}
+
+/// `train.toml:3:1 (file)`, `--set (command line)`.
+fn origin_words(place: &Value) -> String {
+    let text = |name: &str| place.get(name).and_then(Value::as_str).unwrap_or_default();
+    let number = |name: &str| place.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let (origin, source) = (text("origin"), text("source"));
+    match origin {
+        "built-in" => origin.to_owned(),
+        "user" | "project" | "file" => format!("{source}:{}:{} ({origin})", number("line"), number("column")),
+        _ => format!("{source} ({origin})"),
+    }
+}
+
+/// The configuration as TOML, which people read best; as JSON where TOML has no words for it (null).
+fn configuration(document: &Value) -> String {
+    toml::to_string(document)
+        .or_else(|_| serde_json::to_string_pretty(document).map(|text| text + "\n"))
+        .unwrap_or_default()
+}
+
+/// Words as a line for a shell. A word with NUL, which no command line can hold, is shown as it is.
+pub(crate) fn shell_line(words: &[String]) -> String {
+    let quoted = words.iter().map(|word| shlex::try_quote(word).map_or_else(|_| word.clone(), |word| word.into_owned()));
+    quoted.collect::<Vec<_>>().join(" ")
+}

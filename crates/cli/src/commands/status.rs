@@ -1,0 +1,85 @@
+//! `mizzen status`: an experiment and its jobs.
+
+use std::time::Duration;
+
+use clap::Args;
+use mizzen_core::model::ExperimentId;
+use mizzen_core::store::Store;
+
+use crate::attach::wait_for_change;
+use crate::render::experiment::ExperimentStatus;
+use crate::render::{Outcome, Show};
+use crate::report::Report;
+use crate::select::{self, ExperimentOrLatest};
+use crate::surroundings::Surroundings;
+
+/// Up to so many jobs the plan is read too, for the budgets of attempts.
+const WITH_BUDGETS: usize = 200;
+
+/// Shows how an experiment's jobs are doing
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    experiment: ExperimentOrLatest,
+    /// Show every job, however many there are
+    #[arg(short, long)]
+    all: bool,
+    /// Go on showing it until it has ended
+    #[arg(short, long, conflicts_with = "json")]
+    watch: bool,
+    /// Print JSON (schema: `mizzen schema status`)
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows an experiment.
+///
+/// # Errors
+/// There is no such experiment, or the store can't be read.
+pub(crate) fn run(args: StatusArgs, surroundings: &Surroundings) -> Result<Outcome, Report> {
+    let store = select::open(surroundings)?;
+    let id = select::experiment(&store, &args.experiment.experiment)?;
+    if args.watch {
+        watch(&args, &store, &id, surroundings)?;
+    }
+    Ok(Outcome::show(status(&store, &id, args.all)?, args.json))
+}
+
+/// What the store says about an experiment.
+///
+/// # Errors
+/// The store can't be read.
+pub(crate) fn status(store: &Store, id: &ExperimentId, all: bool) -> Result<ExperimentStatus, Report> {
+    let view = store.view(id)?;
+    let budgets = if view.jobs.len() <= WITH_BUDGETS {
+        store.plan(id).ok().map(|plan| plan.jobs.iter().map(|job| job.retries.failure + 1).collect())
+    } else {
+        None
+    };
+    Ok(ExperimentStatus { view, budgets, all })
+}
+
+/// Shows the experiment again whenever it changes, and every second, until it has ended. Each time takes the place of the
+/// last on a terminal; the last one is left to the caller.
+fn watch(args: &StatusArgs, store: &Store, id: &ExperimentId, surroundings: &Surroundings) -> Result<(), Report> {
+    let output = &surroundings.output;
+    let mut version = store.data_version()?;
+    let mut lines_shown = 0;
+    loop {
+        let status = status(store, id, args.all)?;
+        if output.data.terminal && lines_shown > 0 {
+            // Up to the first line of what was shown last, and clear from there.
+            output.print(&format!("\x1b[{lines_shown}A\x1b[J"))?;
+        }
+        if status.view.summary.state.is_final() {
+            return Ok(());
+        }
+        let text = status.text(&surroundings.data_view());
+        lines_shown = text.lines().count();
+        output.print(&text)?;
+        if !output.data.terminal {
+            output.print("\n")?;
+        }
+        wait_for_change(store, &mut version, Duration::from_secs(if output.data.terminal { 1 } else { 3600 }))?;
+    }
+}

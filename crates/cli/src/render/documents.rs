@@ -1,0 +1,385 @@
+//! What `--json` prints: the published documents. Their schemas come from these types (`mizzen schema NAME`) and stand
+//! under `docs/reference/`. Keys are only ever added; times are RFC 3339 in UTC.
+
+use std::collections::BTreeMap;
+
+use mizzen_core::model::{Cause, JobState};
+use mizzen_core::store::{AttemptView, ExperimentSummary, ExperimentView, JobView};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// `mizzen status --json`, and what run, launch, wait, cancel and retry print under `--json`: an experiment with all of
+/// its jobs.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct StatusDocument {
+    /// The experiment's id.
+    pub(crate) id: String,
+    /// Its title.
+    pub(crate) title: String,
+    /// Its state.
+    pub(crate) state: JobState,
+    /// When it was created.
+    #[schemars(extend("format" = "date-time"))]
+    pub(crate) created: String,
+    /// Its jobs, in the order of the experiment file.
+    pub(crate) jobs: Vec<JobDocument>,
+}
+
+/// One job.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct JobDocument {
+    /// Its name, unique in the experiment.
+    pub(crate) name: String,
+    /// Its state.
+    pub(crate) state: JobState,
+    /// Why it is in its state; null where that is plain.
+    pub(crate) cause: Option<Cause>,
+    /// The name of its executor.
+    pub(crate) executor: String,
+    /// What names its last attempt at its place; null before the place has it.
+    pub(crate) handle: Option<String>,
+    /// Every try of it, oldest first.
+    pub(crate) attempts: Vec<AttemptDocument>,
+}
+
+/// One try of a job.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct AttemptDocument {
+    /// Counts from 1.
+    pub(crate) number: u32,
+    /// Its state.
+    pub(crate) state: JobState,
+    /// Why it is in its state; null where that is plain.
+    pub(crate) cause: Option<Cause>,
+    /// The exit status of the rank that failed first, else 0 once it succeeded; 128 + the signal's number for one that
+    /// was ended by a signal; null before it ended and where no record was left.
+    pub(crate) exit_code: Option<i32>,
+    /// When its processes were started.
+    #[schemars(extend("format" = "date-time"))]
+    pub(crate) started: Option<String>,
+    /// When it ended.
+    #[schemars(extend("format" = "date-time"))]
+    pub(crate) ended: Option<String>,
+    /// The machines that it ran on.
+    pub(crate) nodes: Vec<String>,
+    /// The path of its log on this machine: of the rank that failed first, else of rank 0.
+    pub(crate) log: Option<String>,
+}
+
+impl StatusDocument {
+    /// From what the store says.
+    pub(crate) fn of(view: &ExperimentView) -> StatusDocument {
+        StatusDocument {
+            id: view.summary.id.to_string(),
+            title: view.summary.title.clone(),
+            state: view.summary.state,
+            created: view.summary.created.to_text(),
+            jobs: view.jobs.iter().map(|job| JobDocument::of(view, job)).collect(),
+        }
+    }
+}
+
+impl JobDocument {
+    fn of(view: &ExperimentView, job: &JobView) -> JobDocument {
+        JobDocument {
+            name: job.name.clone(),
+            state: job.state,
+            cause: job.cause,
+            executor: job.executor.clone(),
+            handle: job.attempts.last().and_then(|attempt| attempt.handle.as_ref()).map(|handle| handle.0.clone()),
+            attempts: job.attempts.iter().map(|attempt| AttemptDocument::of(view, job, attempt)).collect(),
+        }
+    }
+}
+
+impl AttemptDocument {
+    fn of(view: &ExperimentView, job: &JobView, attempt: &AttemptView) -> AttemptDocument {
+        let failed_first = attempt.record.as_ref().and_then(|record| record.first_failure.as_ref());
+        let rank = failed_first.map_or(0, |failure| failure.rank);
+        let log = mizzen_core::logs::attempt_dir(view, job, attempt.number).join(format!("rank-{rank}.log"));
+        AttemptDocument {
+            number: attempt.number,
+            state: attempt.state,
+            cause: attempt.cause,
+            exit_code: attempt.exit_code,
+            started: attempt.started.map(|time| time.to_text()),
+            ended: attempt.ended.map(|time| time.to_text()),
+            nodes: attempt.nodes.clone(),
+            log: (attempt.started.is_some() || attempt.record.is_some()).then(|| log.into_string()),
+        }
+    }
+}
+
+/// `mizzen ls --json`: experiments, newest first.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct ListDocument(pub(crate) Vec<ListedExperiment>);
+
+/// One experiment of a list.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct ListedExperiment {
+    /// Its id.
+    pub(crate) id: String,
+    /// Its title.
+    pub(crate) title: String,
+    /// Its state.
+    pub(crate) state: JobState,
+    /// When it was created.
+    #[schemars(extend("format" = "date-time"))]
+    pub(crate) created: String,
+    /// When it ended; null while it goes on.
+    #[schemars(extend("format" = "date-time"))]
+    pub(crate) ended: Option<String>,
+    /// How many jobs are in each state; states without a job are left out.
+    pub(crate) jobs: BTreeMap<JobState, u32>,
+}
+
+impl ListedExperiment {
+    /// From what the store says.
+    pub(crate) fn of(summary: &ExperimentSummary) -> ListedExperiment {
+        ListedExperiment {
+            id: summary.id.to_string(),
+            title: summary.title.clone(),
+            state: summary.state,
+            created: summary.created.to_text(),
+            ended: summary.ended.map(|time| time.to_text()),
+            jobs: JobState::ALL
+                .into_iter()
+                .map(|state| (state, summary.counts.of(state)))
+                .filter(|(_, number)| *number > 0)
+                .collect(),
+        }
+    }
+}
+
+/// `mizzen show --json`: what an experiment was made from.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct ShowDocument {
+    /// The experiment's id.
+    pub(crate) id: String,
+    /// Its title.
+    pub(crate) title: String,
+    /// When it was created.
+    #[schemars(extend("format" = "date-time"))]
+    pub(crate) created: String,
+    /// Its folder.
+    pub(crate) dir: String,
+    /// The command line that created it.
+    pub(crate) command: Vec<String>,
+    /// Who created it.
+    pub(crate) user: String,
+    /// On which machine.
+    pub(crate) host: String,
+    /// In which folder.
+    pub(crate) workdir: String,
+    /// The version of mizzen that created it.
+    pub(crate) version: String,
+    /// The hash of its plan: equal plans, equal fingerprints.
+    pub(crate) fingerprint: String,
+    /// The whole configuration, with every layer applied.
+    pub(crate) document: serde_json::Value,
+    /// For each leaf of the document, by its path: where it was set.
+    pub(crate) provenance: serde_json::Value,
+}
+
+/// `mizzen plan --json`: what would be sent.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct PlanDocument {
+    /// The experiment's title.
+    pub(crate) title: String,
+    /// What happens to the rest after a job failed for good: `continue`, `finish` or `cancel`.
+    pub(crate) on_failure: String,
+    /// The hash of the plan: equal plans, equal fingerprints.
+    pub(crate) fingerprint: String,
+    /// The jobs, in their order.
+    pub(crate) jobs: Vec<PlannedJobDocument>,
+}
+
+/// One planned job.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct PlannedJobDocument {
+    /// Its name.
+    pub(crate) name: String,
+    /// The name of its executor.
+    pub(crate) executor: String,
+    /// The executor's kind.
+    pub(crate) kind: String,
+    /// The command of every rank; one command where all ranks run the same.
+    pub(crate) argv: Vec<Vec<String>>,
+    /// The environment that is added, secrets masked.
+    pub(crate) env: Vec<VariableDocument>,
+    /// The working directory.
+    pub(crate) workdir: String,
+    /// What it waits for, such as `prepare (ok)`.
+    pub(crate) after: Vec<String>,
+    /// Files written for it before it starts.
+    pub(crate) files: Vec<FileDocument>,
+    /// Seconds that one attempt may run.
+    pub(crate) timeout: Option<f64>,
+    /// How often it is tried again after a failure of its own.
+    pub(crate) retries: u32,
+    /// The exact request, secrets masked; its form is the executor kind's.
+    pub(crate) request: serde_json::Value,
+}
+
+/// A variable of the environment.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct VariableDocument {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its value, masked for secrets.
+    pub(crate) value: String,
+}
+
+/// A file.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct FileDocument {
+    /// Its path in the job's folder.
+    pub(crate) path: String,
+    /// Its text.
+    pub(crate) contents: String,
+    /// It may be executed.
+    pub(crate) executable: bool,
+}
+
+/// `mizzen logs --json`: one such object a line.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct LogLineDocument {
+    /// The job's name.
+    pub(crate) job: String,
+    /// The attempt's number, from 1.
+    pub(crate) attempt: u32,
+    /// The rank's number, from 0.
+    pub(crate) rank: u32,
+    /// The line without its end; bytes that are not UTF-8 are replaced.
+    pub(crate) line: String,
+}
+
+/// `mizzen executors --json`: the kinds of executors there are, and the configured ones.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct ExecutorsDocument {
+    /// The kinds.
+    pub(crate) kinds: Vec<KindDocument>,
+    /// The configured executors, by name.
+    pub(crate) configured: Vec<ConfiguredExecutor>,
+}
+
+/// A kind of executor.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct KindDocument {
+    /// The word for `kind =`.
+    pub(crate) kind: String,
+    /// One line about it.
+    pub(crate) summary: String,
+    /// The JSON schema of its settings.
+    pub(crate) settings: serde_json::Value,
+}
+
+/// A configured executor.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct ConfiguredExecutor {
+    /// The name that `-e` takes.
+    pub(crate) name: String,
+    /// Its kind.
+    pub(crate) kind: String,
+    /// Its settings, as configured.
+    pub(crate) settings: serde_json::Value,
+    /// Where it is configured.
+    pub(crate) origin: String,
+}
+
+/// `mizzen doctor --json`: what was checked.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct DoctorDocument {
+    /// No check failed.
+    pub(crate) ok: bool,
+    /// The checks, in their order.
+    pub(crate) checks: Vec<CheckDocument>,
+}
+
+/// One check.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct CheckDocument {
+    /// What was checked.
+    pub(crate) name: String,
+    /// How it went.
+    pub(crate) status: CheckStatus,
+    /// What was found.
+    pub(crate) detail: String,
+    /// What to do about it.
+    pub(crate) hint: Option<String>,
+}
+
+/// How a check went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum CheckStatus {
+    /// Well.
+    Ok,
+    /// It works, but.
+    Warning,
+    /// It does not work.
+    Failed,
+}
+
+/// `mizzen rm --json`: what was removed.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct RemovedDocument {
+    /// The ids of the experiments that are gone.
+    pub(crate) removed: Vec<String>,
+}
+
+/// What `--detach` prints under `--json`: the experiment that was started.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct StartedDocument {
+    /// Its id.
+    pub(crate) id: String,
+    /// Its title.
+    pub(crate) title: String,
+}
+
+/// A document as JSON.
+pub(crate) fn json(document: &impl Serialize) -> serde_json::Value {
+    match serde_json::to_value(document) {
+        Ok(value) => value,
+        Err(error) => unreachable!("documents are plain data with text for keys: {error}"),
+    }
+}
+
+/// The names of the published schemas.
+pub(crate) const SCHEMA_NAMES: [&str; 9] =
+    ["status", "ls", "show", "plan", "logs", "executors", "doctor", "rm", "started"];
+
+/// The schema of a published document.
+pub(crate) fn schema(name: &str) -> Option<serde_json::Value> {
+    let schema = match name {
+        "status" => schemars::schema_for!(StatusDocument),
+        "ls" => schemars::schema_for!(ListDocument),
+        "show" => schemars::schema_for!(ShowDocument),
+        "plan" => schemars::schema_for!(PlanDocument),
+        "logs" => schemars::schema_for!(LogLineDocument),
+        "executors" => schemars::schema_for!(ExecutorsDocument),
+        "doctor" => schemars::schema_for!(DoctorDocument),
+        "rm" => schemars::schema_for!(RemovedDocument),
+        "started" => schemars::schema_for!(StartedDocument),
+        _ => return None,
+    };
+    Some(schema.to_value())
+}

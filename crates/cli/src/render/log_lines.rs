@@ -1,0 +1,272 @@
+//! Log lines on standard output: as their bytes are, behind the name of their job, or as JSON.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use anstyle::{AnsiColor, Style};
+use mizzen_core::logs::{Follower, LogLine, Selection};
+use mizzen_core::model::JobState;
+use mizzen_core::store::ExperimentView;
+
+use super::Page;
+use super::documents::{LogLineDocument, json};
+use super::text::width;
+use crate::output::Output;
+use crate::report::Report;
+
+/// The colours that tell jobs apart.
+const COLORS: [AnsiColor; 6] = [
+    AnsiColor::Cyan,
+    AnsiColor::Magenta,
+    AnsiColor::Yellow,
+    AnsiColor::Green,
+    AnsiColor::Blue,
+    AnsiColor::BrightRed,
+];
+/// Names that are wider do not push all other lines to the right from the beginning.
+const WIDEST_LABEL: usize = 32;
+/// So many bytes are written at once.
+const BLOCK: usize = 1 << 16;
+
+/// How lines are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Their bytes, as soon as they are there: a bar that is drawn with `\r` moves. Ranks of one job are told apart.
+    Unchanged,
+    /// Their bytes and nothing else, even of several ranks.
+    Bare,
+    /// Behind the job's name and, with several, the rank's number.
+    Named,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Shows log lines.
+#[derive(Debug)]
+pub(crate) struct LogLines {
+    form: Form,
+    /// Columns of the longest label so far: the lines behind it stand below each other.
+    widest: usize,
+    /// The last piece that was written had no line end.
+    open: bool,
+    buffer: Vec<u8>,
+}
+
+impl LogLines {
+    /// Lines in a form.
+    pub(crate) fn new(form: Form) -> LogLines {
+        LogLines { form, widest: 0, open: false, buffer: Vec::new() }
+    }
+
+    /// For the chosen jobs of an experiment: the lines of all stand below each other from the first one on.
+    pub(crate) fn of_jobs(form: Form, view: &ExperimentView, chosen: &[u32]) -> LogLines {
+        let names = view.jobs.iter().filter(|job| chosen.is_empty() || chosen.contains(&job.index));
+        let widest = names.map(|job| width(&job.name)).filter(|width| *width <= WIDEST_LABEL).max().unwrap_or(0);
+        LogLines { widest: if form == Form::Named { widest } else { 0 }, ..LogLines::new(form) }
+    }
+
+    /// Takes one line or piece; says whether it is time to write.
+    fn take(&mut self, line: &LogLine<'_>, page: &Page) -> bool {
+        let label = match self.form {
+            Form::Named if line.ranks > 1 => Some(format!("{}[{}]", line.job, line.rank)),
+            Form::Named => Some(line.job.to_owned()),
+            Form::Unchanged if line.ranks > 1 => Some(format!("rank {}", line.rank)),
+            Form::Unchanged | Form::Bare | Form::Json => None,
+        };
+        match (label, self.form) {
+            (Some(label), form) => {
+                self.widest = self.widest.max(width(&label));
+                let padded = format!("{label:<widest$} │", widest = self.widest);
+                let color = if form == Form::Named { line.job_index } else { line.rank };
+                self.buffer.extend_from_slice(page.paint(color_of(color), &padded).as_bytes());
+                if !line.bytes.is_empty() {
+                    self.buffer.push(b' ');
+                }
+                self.buffer.extend_from_slice(line.bytes);
+                self.buffer.push(b'\n');
+            }
+            (None, Form::Json) => {
+                let document = LogLineDocument {
+                    job: line.job.to_owned(),
+                    attempt: line.attempt,
+                    rank: line.rank,
+                    line: String::from_utf8_lossy(line.bytes).into_owned(),
+                };
+                self.buffer.extend_from_slice(json(&document).to_string().as_bytes());
+                self.buffer.push(b'\n');
+            }
+            (None, _) => {
+                self.buffer.extend_from_slice(line.bytes);
+                if line.ended {
+                    self.buffer.push(b'\n');
+                }
+                self.open = !line.ended && !line.bytes.is_empty();
+            }
+        }
+        self.buffer.len() >= BLOCK
+    }
+
+    /// Whether pieces of lines are shown before their end is there.
+    fn shows_pieces(&self) -> bool {
+        matches!(self.form, Form::Unchanged | Form::Bare)
+    }
+
+    /// Hands lines from a reader to standard output.
+    ///
+    /// # Errors
+    /// Nobody reads any longer, or a log can't be read.
+    pub(crate) fn show<T>(
+        &mut self,
+        output: &Output,
+        read: impl FnOnce(&mut dyn FnMut(LogLine<'_>) -> io::Result<()>) -> io::Result<T>,
+    ) -> Result<T, Report> {
+        let mut failed = None;
+        let answer = read(&mut |line| {
+            if self.take(&line, &output.data) {
+                let written = output.write(&self.buffer);
+                self.buffer.clear();
+                if let Err(report) = written {
+                    failed = Some(report);
+                    return Err(io::ErrorKind::BrokenPipe.into());
+                }
+            }
+            Ok(())
+        });
+        if let Some(report) = failed {
+            return Err(report);
+        }
+        if !self.buffer.is_empty() {
+            let written = output.write(&self.buffer);
+            self.buffer.clear();
+            written?;
+        }
+        answer.map_err(|error| Report::usage(format!("a log can't be read: {error}")))
+    }
+
+    /// Where the shown text stands: behind something without a line end.
+    pub(crate) const fn is_open(&self) -> bool {
+        self.open
+    }
+}
+
+/// Follows logs and shows what is new.
+#[derive(Debug)]
+pub(crate) struct Following {
+    follower: Follower,
+    lines: LogLines,
+    /// Jobs that may have written more than was read since they ended.
+    ended: BTreeSet<u32>,
+}
+
+impl Following {
+    /// Follows the selected logs of an experiment.
+    pub(crate) fn new(view: &ExperimentView, selection: Selection, form: Form) -> Following {
+        let jobs: Vec<(u32, String)> = view.jobs.iter().map(|job| (job.index, job.name.clone())).collect();
+        Following {
+            lines: LogLines::of_jobs(form, view, &selection.jobs),
+            follower: Follower::new(&view.dir, &jobs, selection),
+            ended: BTreeSet::new(),
+        }
+    }
+
+    /// A job has ended, or may have: its log is read once more to its end.
+    pub(crate) fn look_again(&mut self, job: u32) {
+        self.ended.insert(job);
+    }
+
+    /// Shows everything new; says whether there was something.
+    ///
+    /// # Errors
+    /// As [`LogLines::show`].
+    pub(crate) fn pump(&mut self, view: &ExperimentView, output: &Output) -> Result<bool, Report> {
+        let Following { follower, lines, ended } = self;
+        let may_write = |index: u32| {
+            ended.contains(&index) || view.jobs.get(index as usize).is_some_and(|job| !job.state.is_final() && job.state != JobState::Unsubmitted)
+        };
+        let pieces = lines.shows_pieces();
+        let news = lines.show(output, |sink| {
+            let news = follower.poll(&may_write, sink)?;
+            if pieces {
+                follower.finish(sink)?;
+            }
+            Ok(news)
+        })?;
+        if !news {
+            ended.clear();
+        }
+        Ok(news)
+    }
+
+    /// Shows what is left when nothing more will come.
+    ///
+    /// # Errors
+    /// As [`LogLines::show`].
+    pub(crate) fn finish(&mut self, view: &ExperimentView, output: &Output) -> Result<(), Report> {
+        self.ended.extend(view.jobs.iter().map(|job| job.index));
+        while self.pump(view, output)? {
+            self.ended.extend(view.jobs.iter().map(|job| job.index));
+        }
+        let Following { follower, lines, .. } = self;
+        lines.show(output, |sink| follower.finish(sink))
+    }
+
+    /// Readable when there is something new; to be followed by [`Following::seen`].
+    pub(crate) fn descriptor(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        self.follower.descriptor()
+    }
+
+    /// Takes note of what the descriptor told.
+    pub(crate) fn seen(&self) {
+        self.follower.wait(std::time::Duration::ZERO);
+    }
+
+    /// The shown text ends without a line end.
+    pub(crate) const fn is_open(&self) -> bool {
+        self.lines.is_open()
+    }
+}
+
+fn color_of(number: u32) -> Style {
+    COLORS[number as usize % COLORS.len()].on_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line<'a>(job: &'a str, rank: u32, ranks: u32, bytes: &'a [u8], ended: bool) -> LogLine<'a> {
+        LogLine { job, job_index: 0, attempt: 1, rank, ranks, bytes, ended }
+    }
+
+    fn shown(form: Form, given: &[LogLine<'_>]) -> String {
+        let mut lines = LogLines::new(form);
+        for line in given {
+            lines.take(line, &Page::PLAIN);
+        }
+        String::from_utf8_lossy(&lines.buffer).into_owned()
+    }
+
+    #[test]
+    fn the_bytes_of_a_single_rank_stay_as_they_are() {
+        let given = [line("a", 0, 1, b"10%\r", false), line("a", 0, 1, b"20%\r\xff", true), line("a", 0, 1, b"", true)];
+        let mut lines = LogLines::new(Form::Unchanged);
+        for line in &given {
+            lines.take(line, &Page::PLAIN);
+        }
+        assert_eq!(lines.buffer, b"10%\r20%\r\xff\n\n");
+    }
+
+    #[test]
+    fn several_ranks_and_jobs_are_told_apart() {
+        let given = [line("a", 0, 2, b"x", true), line("train", 1, 2, b"", true)];
+        assert_eq!(shown(Form::Unchanged, &given), "rank 0 │ x\nrank 1 │\n");
+        assert_eq!(shown(Form::Named, &given), "a[0] │ x\ntrain[1] │\n");
+        assert_eq!(shown(Form::Bare, &given), "x\n\n");
+    }
+
+    #[test]
+    fn json_lines_are_whole_objects() {
+        let text = shown(Form::Json, &[line("a", 0, 1, b"\"q\" \xff", true)]);
+        assert_eq!(text, "{\"job\":\"a\",\"attempt\":1,\"rank\":0,\"line\":\"\\\"q\\\" \u{fffd}\"}\n");
+    }
+}
