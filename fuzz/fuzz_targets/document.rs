@@ -1,6 +1,7 @@
 //! Any text as TOML, YAML and JSON.
 #![no_main]
 
+#[expect(dead_code, reason = "each target runs one of the two functions")]
 #[path = "../targets.rs"]
 mod targets;
 

@@ -1,6 +1,7 @@
 //! Any lines as overrides of one document.
 #![no_main]
 
+#[expect(dead_code, reason = "each target runs one of the two functions")]
 #[path = "../targets.rs"]
 mod targets;
 

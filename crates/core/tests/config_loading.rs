@@ -882,3 +882,23 @@ proptest! {
         prop_assert_eq!(unique.len(), expected);
     }
 }
+
+#[test]
+fn columns_are_found_in_lines_of_megabytes() {
+    let rows = (0..20_000)
+        .map(|row| format!("{{\"é{row}\": {row}}}"))
+        .collect::<Vec<_>>()
+        .join(",");
+    let text = format!(
+        "{{\"tasks\": [{{\"name\": \"t\", \"run\": [\"x\"], \"launcher\": {{\"kind\": \"none\", \"x\": [{rows}]}}}}]}}"
+    );
+    let loaded = accept("e.json", &text, &[]);
+    for (pointer, place) in loaded
+        .provenance
+        .iter(&loaded.sources)
+        .filter(|(_, place)| place.origin == Origin::File)
+    {
+        let span = loaded.provenance.span(pointer).expect("it has a place");
+        assert!(span.start > 100_000 || text[..span.start].chars().count() + 1 == place.column);
+    }
+}

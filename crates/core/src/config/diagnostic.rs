@@ -20,6 +20,9 @@ use super::layers::Origin;
 
 pub use words::{did_you_mean, list_names, quote, suggestion};
 
+/// How many bytes lie between two marks.
+const MARK: usize = 4096;
+
 /// Names one text in a [`SourceMap`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceId(u32);
@@ -52,6 +55,8 @@ pub struct Source {
     pub name: String,
     text: String,
     line_starts: Vec<usize>,
+    /// The characters before each [`MARK`]th byte, so that a column in a line of megabytes is found at once. Empty for ASCII.
+    marks: Vec<usize>,
     numbered: bool,
 }
 
@@ -71,7 +76,15 @@ impl Source {
             .partition_point(|start| *start <= byte)
             .max(1);
         let start = self.line_starts[line - 1];
-        (line, self.text[start..byte].chars().count() + 1)
+        (line, self.characters(byte) - self.characters(start) + 1)
+    }
+
+    /// The characters before a byte.
+    fn characters(&self, byte: usize) -> usize {
+        let Some(before) = self.marks.get(byte / MARK) else {
+            return byte;
+        };
+        before + starts(&self.text.as_bytes()[byte / MARK * MARK..byte])
     }
 
     /// The text of a line (counted from 1) without its end, and the byte where it starts.
@@ -89,6 +102,24 @@ impl Source {
     pub fn is_file(&self) -> bool {
         self.numbered
     }
+}
+
+/// How many characters begin in these bytes.
+fn starts(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
+}
+
+fn marks(text: &str) -> Vec<usize> {
+    if text.is_ascii() {
+        return Vec::new();
+    }
+    let mut before = 0;
+    let mut marks = vec![0];
+    for chunk in text.as_bytes().chunks(MARK) {
+        before += starts(chunk);
+        marks.push(before);
+    }
+    marks
 }
 
 /// The greatest character boundary of `text` that is not after `byte`.
@@ -128,6 +159,7 @@ impl SourceMap {
             name,
             text: text.to_owned(),
             line_starts,
+            marks: marks(text),
             numbered,
         });
         SourceId(
