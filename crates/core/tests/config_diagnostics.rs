@@ -482,7 +482,7 @@ fn every_mistake_has_its_message() {
         ),
         (
             "on_failure = \"stop\"".into(),
-            "known are: `finish`, `cancel` and `continue`",
+            "known are: `continue`, `finish` and `cancel`",
         ),
         ("a = 1\na = 2".into(), "duplicate key"),
         ("a = inf".into(), "`inf` is not a finite number"),

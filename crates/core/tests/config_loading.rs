@@ -77,7 +77,7 @@ fn shorthands_become_the_long_form() {
             .map(|(name, executor)| (name, executor.kind.as_str())),
         Some((Some("local"), "local"))
     );
-    assert_eq!(spec.on_failure, OnFailure::Finish);
+    assert_eq!(spec.on_failure, OnFailure::Continue);
 }
 
 #[test]

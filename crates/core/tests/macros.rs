@@ -24,13 +24,48 @@ fn texts_are_substituted_as_python_does_it() {
         ("empty", ""),
     ]);
     let piece = proptest::sample::select(vec![
-        "$", "$$", "{", "}", "${", "a", "_", "num_nodes_var", "head_node_ip_var", "empty", "${a}", "$a", "${num_nodes_var}",
-        "$num_nodes_var", "A", "1", "é", "ı", "K", "ſ", "İ", " ", "\n", "-", ".", "${ a}", "${a", "${1}", "${é}", "🙂", "\u{0}", "\"",
+        "$",
+        "$$",
+        "{",
+        "}",
+        "${",
+        "a",
+        "_",
+        "num_nodes_var",
+        "head_node_ip_var",
+        "empty",
+        "${a}",
+        "$a",
+        "${num_nodes_var}",
+        "$num_nodes_var",
+        "A",
+        "1",
+        "é",
+        "ı",
+        "K",
+        "ſ",
+        "İ",
+        " ",
+        "\n",
+        "-",
+        ".",
+        "${ a}",
+        "${a",
+        "${1}",
+        "${é}",
+        "🙂",
+        "\u{0}",
+        "\"",
     ]);
     let text = proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat());
     let mut runner = TestRunner::deterministic();
-    let texts: Vec<String> = (0..20_000).map(|_| text.new_tree(&mut runner).unwrap().current()).collect();
-    assert!(texts.iter().filter(|text| text.contains("${a}")).count() > 100, "the texts are too plain to tell anything");
+    let texts: Vec<String> = (0..20_000)
+        .map(|_| text.new_tree(&mut runner).unwrap().current())
+        .collect();
+    assert!(
+        texts.iter().filter(|text| text.contains("${a}")).count() > 100,
+        "the texts are too plain to tell anything"
+    );
 
     let mut python = Command::new("python3")
         .args(["-c", PYTHON])
@@ -39,7 +74,9 @@ fn texts_are_substituted_as_python_does_it() {
         .spawn()
         .expect("python3 is needed to compare with it");
     let mut stdin = python.stdin.take().unwrap();
-    stdin.write_all(&serde_json::to_vec(&(&texts, &values)).unwrap()).unwrap();
+    stdin
+        .write_all(&serde_json::to_vec(&(&texts, &values)).unwrap())
+        .unwrap();
     drop(stdin);
     let output = python.wait_with_output().unwrap();
     assert!(output.status.success());

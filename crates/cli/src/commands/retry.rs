@@ -5,8 +5,8 @@ use mizzen_core::submit;
 
 use crate::attach::{AttachArgs, Shown, attach_or_detach};
 use crate::complete;
-use crate::render::text::count;
 use crate::render::Outcome;
+use crate::render::text::count;
 use crate::report::{Report, Status};
 use crate::select::{self, ExperimentOrLatest};
 use crate::surroundings::Surroundings;
@@ -33,10 +33,22 @@ pub(crate) fn run(args: RetryArgs, surroundings: &Surroundings) -> Result<Outcom
     let jobs = select::jobs(&store.view(&id)?, &args.jobs)?;
     let again = submit::retry(&surroundings.context, &mut store, &id, &jobs)?;
     if again.is_empty() {
-        surroundings.output.say(&format!("{id}: nothing to run again; all jobs succeeded"));
-        surroundings.output.hint(&format!("`mizzen retry {id} JOB` runs a job again that succeeded"));
+        surroundings
+            .output
+            .say(&format!("{id}: nothing to run again; all jobs succeeded"));
+        surroundings.output.hint(&format!(
+            "`mizzen retry {id} JOB` runs a job again that succeeded"
+        ));
         return Ok(Outcome::done(Status::Succeeded));
     }
-    surroundings.output.say(&format!("{id}: {} to run again", count(again.len(), "job")));
-    attach_or_detach(surroundings, store, id, &args.attach, Shown::Progress { logs: false })
+    surroundings
+        .output
+        .say(&format!("{id}: {} to run again", count(again.len(), "job")));
+    attach_or_detach(
+        surroundings,
+        store,
+        id,
+        &args.attach,
+        Shown::Progress { logs: false },
+    )
 }

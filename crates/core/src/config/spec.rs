@@ -20,9 +20,6 @@ use super::duration::Timespan;
 use super::shorthand::{After, ExecutorReference, Text, Words};
 use super::sweep::Sweep;
 
-/// The executor of tasks that name none.
-pub const DEFAULT_EXECUTOR: &str = "local";
-
 /// An experiment: tasks, where they run, and what depends on what.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -69,10 +66,7 @@ impl ExperimentSpec {
         match task.executor.as_ref().or(self.defaults.executor.as_ref()) {
             Some(ExecutorReference::Inline(executor)) => Some((None, executor)),
             Some(ExecutorReference::Name(name)) => Some((Some(name), self.executors.get(name)?)),
-            None => Some((
-                Some(DEFAULT_EXECUTOR),
-                self.executors.get(DEFAULT_EXECUTOR)?,
-            )),
+            None => None,
         }
     }
 

@@ -15,7 +15,7 @@ use super::spec::ExperimentSpec;
 /// What names mean that the document may use.
 #[derive(Debug, Clone, Default)]
 pub struct Vocabulary {
-    /// The kinds of executors.
+    /// The kinds of executors. The first is where a task runs that names no executor: an executor of its name is built in.
     pub executor_kinds: Vec<ExecutorKind>,
     /// The launchers' names. When there are none, any name is accepted.
     pub launchers: Vec<String>,
