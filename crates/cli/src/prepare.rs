@@ -9,6 +9,7 @@
 //! same checks. What stands behind `--` is literal: every dollar is doubled but those of the executors' macros.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::Read;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -39,9 +40,6 @@ pub(crate) struct JobArgs {
     /// The experiment's title
     #[arg(short, long)]
     pub(crate) title: Option<String>,
-    /// The job's name, for a command
-    #[arg(long, value_name = "JOB")]
-    pub(crate) name: Option<String>,
     /// How many machines
     #[arg(long, value_name = "N")]
     pub(crate) nodes: Option<u32>,
@@ -122,7 +120,12 @@ pub(crate) enum Source {
         format: Option<FileFormat>,
     },
     /// One command.
-    Command(Vec<std::ffi::OsString>),
+    Command {
+        /// Its words.
+        words: Vec<OsString>,
+        /// The name of its job.
+        name: Option<String>,
+    },
 }
 
 /// The notations of experiment files.
@@ -162,14 +165,11 @@ pub(crate) fn prepare(
     let color = surroundings.output.talk.color;
     let (base, layer, prefix) = match source {
         Source::File { path, format } => {
-            if args.jobs.name.is_some() {
-                return Err(Report::usage("`--name` names the job of a command; the jobs of a file have names"));
-            }
             let base = if path == STDIN { context.workdir.clone() } else { folder_of(&context.workdir.join(path)) };
             (base, file_layer(path, *format, context)?, "defaults")
         }
-        Source::Command(words) => {
-            let document = command_document(words, &args.jobs, &vocabulary)?;
+        Source::Command { words, name } => {
+            let document = command_document(words, name.as_deref(), &vocabulary)?;
             (context.workdir.clone(), command_layer(&document), "tasks[0]")
         }
     };
@@ -384,8 +384,8 @@ fn secret(given: &str) -> Result<(&str, &str), Report> {
 
 /// One command as an experiment with one task.
 fn command_document(
-    words: &[std::ffi::OsString],
-    jobs: &JobArgs,
+    words: &[OsString],
+    name: Option<&str>,
     vocabulary: &Vocabulary,
 ) -> Result<Value, Report> {
     let mut command = Vec::new();
@@ -397,10 +397,9 @@ fn command_document(
         })?;
         command.push(word);
     }
-    let called = jobs.name.clone().unwrap_or_else(|| command_name(&command));
+    let called = name.map_or_else(|| command_name(&command), str::to_owned);
     let run: Vec<String> = command.iter().map(|word| escaped(word, &vocabulary.macros)).collect();
-    let title = jobs.title.as_deref().unwrap_or(&called);
-    Ok(json!({ "title": title, "tasks": [{ "name": called, "run": run }] }))
+    Ok(json!({ "title": called, "tasks": [{ "name": called, "run": run }] }))
 }
 
 /// Text that interpolation leaves as it is, but for the macros of executors.

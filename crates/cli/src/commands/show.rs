@@ -11,7 +11,7 @@ use crate::select::{self, ExperimentOrLatest};
 use crate::surroundings::Surroundings;
 use mizzen_core::model::Timestamp;
 
-/// Shows what an experiment was made from: its configuration, and where each value was set
+/// Shows an experiment's configuration, and where each value was set
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
     #[command(flatten)]
