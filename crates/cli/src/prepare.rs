@@ -244,12 +244,12 @@ pub(crate) fn executor_names(home: &Utf8Path, workdir: &Utf8Path) -> Vec<(String
 pub(crate) fn surrounding_layers(home: &Utf8Path, base: &Utf8Path) -> Result<Vec<Layer>, Report> {
     let mut layers = Vec::new();
     let mut add = |origin, path: Utf8PathBuf| -> Result<bool, Report> {
-        match fs_err::read_to_string(&path) {
+        match std::fs::read_to_string(&path) {
             Ok(text) => layers.push(Layer { origin, name: path.into_string(), format: Format::Toml, text }),
             Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
                 return Ok(false);
             }
-            Err(error) => return Err(Report::usage(format!("{path} can't be read: {}", reason(&error)))),
+            Err(error) => return Err(Report::usage(format!("{path} can't be read: {error}"))),
         }
         Ok(true)
     };
@@ -260,12 +260,6 @@ pub(crate) fn surrounding_layers(home: &Utf8Path, base: &Utf8Path) -> Result<Vec
         }
     }
     Ok(layers)
-}
-
-/// What went wrong with a file, without its path (which the sentence has already).
-fn reason(error: &std::io::Error) -> String {
-    let cause = std::error::Error::source(error).map(ToString::to_string);
-    cause.unwrap_or_else(|| error.to_string())
 }
 
 fn file_layer(path: &Utf8Path, format: Option<FileFormat>, context: &Context) -> Result<Layer, Report> {
@@ -287,8 +281,8 @@ fn file_layer(path: &Utf8Path, format: Option<FileFormat>, context: &Context) ->
         std::io::stdin().read_to_end(&mut bytes).map_err(|error| Report::usage(format!("standard input can't be read: {error}")))?;
         ("standard input".to_owned(), bytes)
     } else {
-        let bytes = fs_err::read(context.workdir.join(path)).map_err(|error| {
-            let report = Report::usage(format!("{path} can't be read: {}", reason(&error)));
+        let bytes = std::fs::read(context.workdir.join(path)).map_err(|error| {
+            let report = Report::usage(format!("{path} can't be read: {error}"));
             if error.kind() == std::io::ErrorKind::NotFound {
                 report.hint("paths are looked for from the working directory")
             } else {

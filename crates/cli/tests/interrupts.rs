@@ -8,8 +8,7 @@ use support::{Said, Session, page};
 #[test]
 fn one_ctrl_c_ends_the_job() {
     let session = Session::new();
-    session.gate("gate");
-    let script = "trap 'echo got it; exit 5' INT; echo up; while :; do read x < gate; done";
+    let script = "trap 'echo got it; exit 5' INT; echo up; while :; do sleep 0.02; done";
     let mut running = session.start(&["run", "--", "sh", "-c", script]);
     running.until("up");
     running.signal(Signal::SIGINT);
@@ -22,8 +21,7 @@ fn one_ctrl_c_ends_the_job() {
 #[test]
 fn a_second_ctrl_c_kills_it() {
     let session = Session::new();
-    session.gate("gate");
-    let script = "trap 'echo never' INT TERM; echo up; while :; do read x < gate; done";
+    let script = "trap 'echo never' INT TERM; echo up; while :; do sleep 0.02; done";
     let mut running = session.start(&["run", "--", "sh", "-c", script]);
     running.until("up");
     running.signal(Signal::SIGINT);
@@ -60,14 +58,15 @@ fn a_ctrl_c_may_leave_the_job_alone_and_so_does_a_sigterm() {
 fn a_reader_that_goes_away_leaves_the_job_alone() {
     let session = Session::new();
     session.gate("gate");
-    let mut running = session.start(&["run", "--", "sh", "-c", "echo up; read x < gate; echo more; read x < gate"]);
+    session.gate("end");
+    let mut running = session.start(&["run", "--", "sh", "-c", "echo up; read x < gate; echo more; read x < end"]);
     running.until("up");
     running.close_stdout();
     session.release("gate");
     let said = running.end();
     assert_eq!(said.status, 141, "{said:?}");
     assert!(said.stderr.contains("nobody reads the output"), "{said:?}");
-    session.release("gate");
+    session.release("end");
     assert_eq!(session.run(&["wait"]).status, 0);
 }
 

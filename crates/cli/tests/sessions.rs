@@ -176,7 +176,8 @@ fn a_file_from_standard_input() {
 fn detached_then_followed_then_cancelled() {
     let session = Session::new();
     session.gate("gate");
-    let started = session.run(&["run", "-d", "--title", "long", "--", "sh", "-c", "echo up; read x < gate; echo on; read x < gate"]);
+    session.gate("end");
+    let started = session.run(&["run", "-d", "--title", "long", "--", "sh", "-c", "echo up; read x < gate; echo on; read x < end"]);
     insta::assert_snapshot!(page(&session, &started));
     let id = started.stdout.trim().to_owned();
     let mut following = session.start(&["logs", "-f", &id[..6]]);

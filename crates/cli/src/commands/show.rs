@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::render::documents::{ShowDocument, json};
+use crate::render::text::width;
 use crate::render::time::date;
 use crate::render::{Outcome, Show, View, style};
 use crate::report::Report;
@@ -74,7 +75,8 @@ impl Show for Origins {
         text.push_str(&configuration(&document.document));
         if let Some(origins) = document.provenance.as_object().filter(|origins| !origins.is_empty()) {
             text.push_str(&format!("\n{}\n", page.paint(style::STRONG, "where each value was set")));
-            let widest = origins.keys().map(|path| crate::render::text::width(path)).max().unwrap_or(0).min(48);
+            let origins: Vec<(String, &Value)> = origins.iter().map(|(pointer, origin)| (path(pointer), origin)).collect();
+            let widest = origins.iter().map(|(path, _)| width(path)).max().unwrap_or(0).min(48);
             for (path, origin) in origins {
                 let origin = origin_words(origin);
                 text.push_str(&format!("{path:<widest$}  {}\n", page.paint(style::FAINT, &origin)));
@@ -86,6 +88,24 @@ impl Show for Origins {
     fn json(&self) -> Value {
         json(&self.document)
     }
+}
+
+/// A JSON pointer (RFC 6901) as `--set` takes it: `/tasks/0/env/A.B` is `tasks[0].env."A.B"`.
+fn path(pointer: &str) -> String {
+    let mut path = String::new();
+    for step in pointer.split('/').skip(1) {
+        let step = step.replace("~1", "/").replace("~0", "~");
+        let bare = step.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+        if !step.is_empty() && step.chars().all(|c| c.is_ascii_digit()) {
+            path.push_str(&format!("[{step}]"));
+            continue;
+        }
+        if !path.is_empty() {
+            path.push('.');
+        }
+        path.push_str(&if bare && !step.is_empty() { step } else { format!("\"{step}\"") });
+    }
+    path
 }
 
 /// `train.toml:3:1 (file)`, `--set (command line)`.

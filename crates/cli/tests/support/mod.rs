@@ -105,7 +105,7 @@ impl Session {
         Running { child, stdout: Some(stdout), seen: String::new() }
     }
 
-    /// A named pipe that a job can wait on: `read` from it returns when [`Session::release`] is called.
+    /// A named pipe that a job can wait on, once: `read` from it returns when [`Session::release`] is called.
     pub fn gate(&self, name: &str) -> PathBuf {
         let path = self.workdir().join(name);
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
@@ -204,16 +204,13 @@ pub fn plain(session: &Session, text: &str) -> String {
         (r"\b(\d+(\.\d)?s ago|just now)\b", "[AGO]"),
         (r"\b(\d+ms|\d+(\.\d)?s)\b", "[DURATION]"),
         (r"\bplan [0-9a-f]{16}\b", "plan [FINGERPRINT]"),
-        (r"\b[0-9a-z]{10}\b", "[ID]"),
+        // An id's letters (core::model::ids): neither i, l, o nor u.
+        (r"\b[0-9a-hjkmnp-tv-z]{10}\b", "[ID]"),
         (r" +\[DURATION\]", "  [DURATION]"),
         (r"\b0\.1\.0\b", "[VERSION]"),
     ];
     for (pattern, word) in rules {
-        text = Regex::new(pattern).unwrap().replace_all(&text, |found: &regex::Captures<'_>| {
-            // An id has digits and letters; a word of ten letters stays.
-            let found = &found[0];
-            if word == "[ID]" && !(found.contains(|c: char| c.is_ascii_digit())) { found.to_owned() } else { word.to_owned() }
-        }).into_owned();
+        text = Regex::new(pattern).unwrap().replace_all(&text, word).into_owned();
     }
     text
 }
