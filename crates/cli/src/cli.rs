@@ -7,8 +7,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    cancel, completions, doctor, executors, launch, logs, ls, man, plan, retry, rm, run, schema, show, status,
-    supervise, wait,
+    cancel, completions, doctor, executors, launch, logs, ls, man, plan, retry, rm, run, schema,
+    show, status, supervise, wait,
 };
 use crate::output::Output;
 use crate::render::{Outcome, style};
@@ -72,8 +72,18 @@ pub(crate) struct GlobalArgs {
     #[arg(long, global = true, value_name = "FOLDER", help_heading = "Global options", value_hint = clap::ValueHint::DirPath)]
     pub(crate) home: Option<Utf8PathBuf>,
     /// When to use colours
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Global options", hide_possible_values = true)]
-    #[arg(help = "When to use colours: auto, always or never [default: auto]", hide_default_value = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Global options",
+        hide_possible_values = true
+    )]
+    #[arg(
+        help = "When to use colours: auto, always or never [default: auto]",
+        hide_default_value = true
+    )]
     pub(crate) color: ColorChoice,
     /// Talk about errors only
     #[arg(short, long, global = true, help_heading = "Global options")]
@@ -157,10 +167,18 @@ impl Command {
 
 /// `--color` as it stands on the command line, before that is read as a whole: mistakes and help are coloured too.
 pub(crate) fn color_of(words: &[OsString]) -> ColorChoice {
-    let mut words = words.iter().skip(1).map(|word| word.to_string_lossy()).take_while(|word| word != "--");
+    let mut words = words
+        .iter()
+        .skip(1)
+        .map(|word| word.to_string_lossy())
+        .take_while(|word| word != "--");
     let mut choice = ColorChoice::Auto;
     while let Some(word) = words.next() {
-        let value = if word == "--color" { words.next() } else { word.strip_prefix("--color=").map(|v| v.to_owned().into()) };
+        let value = if word == "--color" {
+            words.next()
+        } else {
+            word.strip_prefix("--color=").map(|v| v.to_owned().into())
+        };
         if let Some(value) = value {
             choice = ColorChoice::from_str(&value, false).unwrap_or_default();
         }
@@ -178,10 +196,15 @@ pub(crate) fn mistake(error: &clap::Error, words: &[OsString], output: &Output) 
     let mut hints = Vec::new();
     for line in rendered.to_string().lines() {
         if let Some(message) = line.strip_prefix("error: ") {
-            lines.push(format!("{} {message}", output.talk.paint(style::ERROR, "error:")));
+            lines.push(format!(
+                "{} {message}",
+                output.talk.paint(style::ERROR, "error:")
+            ));
         } else if let Some(tip) = line.strip_prefix("  tip: ") {
             hints.push(output.hint_line(tip));
-        } else if !line.starts_with("For more information") && !(line.is_empty() && lines.last().is_some_and(String::is_empty)) {
+        } else if !line.starts_with("For more information")
+            && !(line.is_empty() && lines.last().is_some_and(String::is_empty))
+        {
             lines.push(line.to_owned());
         }
     }
@@ -200,16 +223,23 @@ fn special_hint(error: &clap::Error, words: &[OsString]) -> Option<String> {
     let word = |index: usize| words.get(index).map(|word| word.to_string_lossy());
     let runs = matches!(word(1).as_deref(), Some("run"));
     match error.kind() {
-        ErrorKind::UnknownArgument if runs && !words.iter().any(|word| word == "--") => {
-            Some("write the job's command behind `--`: `mizzen run [OPTIONS] -- COMMAND [ARG]…`".to_owned())
-        }
+        ErrorKind::UnknownArgument if runs && !words.iter().any(|word| word == "--") => Some(
+            "write the job's command behind `--`: `mizzen run [OPTIONS] -- COMMAND [ARG]…`"
+                .to_owned(),
+        ),
         ErrorKind::InvalidSubcommand => match error.get(ContextKind::InvalidSubcommand) {
-            Some(ContextValue::String(name)) if name.ends_with(".toml") || name.ends_with(".yaml") || name.ends_with(".json") => {
+            Some(ContextValue::String(name))
+                if name.ends_with(".toml")
+                    || name.ends_with(".yaml")
+                    || name.ends_with(".json") =>
+            {
                 Some(format!("`mizzen launch {name}` runs an experiment file"))
             }
             _ => None,
         },
-        ErrorKind::InvalidUtf8 => Some("mizzen takes text in UTF-8 only, so that every place gets the same bytes".to_owned()),
+        ErrorKind::InvalidUtf8 => Some(
+            "mizzen takes text in UTF-8 only, so that every place gets the same bytes".to_owned(),
+        ),
         _ => None,
     }
 }
@@ -229,7 +259,12 @@ mod tests {
         for command in Cli::command().get_subcommands() {
             assert!(command.get_about().is_some(), "{}", command.get_name());
             for argument in command.get_arguments() {
-                assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+                assert!(
+                    argument.get_help().is_some(),
+                    "{} {}",
+                    command.get_name(),
+                    argument.get_id()
+                );
             }
         }
     }

@@ -34,22 +34,41 @@ pub(crate) fn answer(shell: &OsStr, words: Vec<OsString>) -> ExitCode {
 pub(crate) fn experiments() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| {
         let typed = current.to_string_lossy();
-        let Some(store) = store() else { return Vec::new() };
-        let filter = Filter { limit: Some(OFFERED), ..Filter::default() };
+        let Some(store) = store() else {
+            return Vec::new();
+        };
+        let filter = Filter {
+            limit: Some(OFFERED),
+            ..Filter::default()
+        };
         let now = surroundings::now();
         let mut found = Vec::new();
         let mut titles: Vec<String> = Vec::new();
         if "latest".starts_with(&*typed) {
-            found.push(CompletionCandidate::new("latest").help(Some("the newest experiment".into())));
+            found.push(
+                CompletionCandidate::new("latest").help(Some("the newest experiment".into())),
+            );
         }
         for experiment in store.experiments(&filter).unwrap_or_default() {
-            let about = format!("{} {}, {}", experiment.title, experiment.state, ago(experiment.created, now));
+            let about = format!(
+                "{} {}, {}",
+                experiment.title,
+                experiment.state,
+                ago(experiment.created, now)
+            );
             if experiment.id.as_str().starts_with(&*typed) {
-                found.push(CompletionCandidate::new(experiment.id.as_str()).help(Some(about.clone().into())));
+                found.push(
+                    CompletionCandidate::new(experiment.id.as_str())
+                        .help(Some(about.clone().into())),
+                );
             }
             if experiment.title.starts_with(&*typed) && !titles.contains(&experiment.title) {
                 titles.push(experiment.title.clone());
-                let help = format!("newest: {}, {}", experiment.state, ago(experiment.created, now));
+                let help = format!(
+                    "newest: {}, {}",
+                    experiment.state,
+                    ago(experiment.created, now)
+                );
                 found.push(CompletionCandidate::new(experiment.title).help(Some(help.into())));
             }
         }
@@ -61,19 +80,29 @@ pub(crate) fn experiments() -> ArgValueCompleter {
 pub(crate) fn jobs() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| {
         let typed = current.to_string_lossy();
-        let Some(store) = store() else { return Vec::new() };
+        let Some(store) = store() else {
+            return Vec::new();
+        };
         let named = experiment_on_the_line(&store);
-        let Some(view) = named.and_then(|id| store.view(&id).ok()) else { return Vec::new() };
+        let Some(view) = named.and_then(|id| store.view(&id).ok()) else {
+            return Vec::new();
+        };
         let fitting = view.jobs.iter().filter(|job| job.name.starts_with(&*typed));
-        fitting.map(|job| CompletionCandidate::new(&job.name).help(Some(job.state.to_string().into()))).collect()
+        fitting
+            .map(|job| CompletionCandidate::new(&job.name).help(Some(job.state.to_string().into())))
+            .collect()
     })
 }
 
 /// Configured executors and the kinds that need no settings.
 pub(crate) fn executors() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
-        let Some(home) = surroundings::home_for_completion() else { return Vec::new() };
-        let Ok(workdir) = surroundings::working_directory() else { return Vec::new() };
+        let Some(home) = surroundings::home_for_completion() else {
+            return Vec::new();
+        };
+        let Ok(workdir) = surroundings::working_directory() else {
+            return Vec::new();
+        };
         prepare::executor_names(&home, &workdir)
             .into_iter()
             .map(|(name, kind)| CompletionCandidate::new(name).help(Some(kind.into())))
@@ -83,11 +112,18 @@ pub(crate) fn executors() -> ArgValueCandidates {
 
 /// The states.
 pub(crate) fn states() -> ArgValueCandidates {
-    ArgValueCandidates::new(|| JobState::ALL.iter().map(|state| CompletionCandidate::new(state.as_str())).collect())
+    ArgValueCandidates::new(|| {
+        JobState::ALL
+            .iter()
+            .map(|state| CompletionCandidate::new(state.as_str()))
+            .collect()
+    })
 }
 
 fn store() -> Option<Store> {
-    Store::open_existing(&surroundings::home_for_completion()?).ok().flatten()
+    Store::open_existing(&surroundings::home_for_completion()?)
+        .ok()
+        .flatten()
 }
 
 /// The first word on the line being completed, behind the command's name, that names an experiment.
@@ -97,6 +133,11 @@ fn experiment_on_the_line(store: &Store) -> Option<mizzen_core::model::Experimen
         .skip(3)
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
-    let named = words.iter().filter(|word| !word.is_empty() && !word.starts_with('-'));
-    named.into_iter().find_map(|word| store.resolve(word).ok()).or_else(|| store.resolve("latest").ok())
+    let named = words
+        .iter()
+        .filter(|word| !word.is_empty() && !word.starts_with('-'));
+    named
+        .into_iter()
+        .find_map(|word| store.resolve(word).ok())
+        .or_else(|| store.resolve("latest").ok())
 }

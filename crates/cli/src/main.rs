@@ -41,11 +41,17 @@ fn main() -> ExitCode {
     if let [_, word] = &words[..]
         && (word == "--version" || word == "-V")
     {
-        return finish(&output, output.print(concat!("mizzen ", env!("CARGO_PKG_VERSION"), "\n")));
+        return finish(
+            &output,
+            output.print(concat!("mizzen ", env!("CARGO_PKG_VERSION"), "\n")),
+        );
     }
     match parse(&words, &output) {
         Ok(cli) => {
-            let output = Output { quiet: cli.global.quiet, ..output };
+            let output = Output {
+                quiet: cli.global.quiet,
+                ..output
+            };
             finish(&output, run(cli, output.clone()))
         }
         Err(status) => status,
@@ -54,15 +60,28 @@ fn main() -> ExitCode {
 
 /// Reads the command line; help and mistakes are shown here.
 fn parse(words: &[OsString], output: &Output) -> Result<Cli, ExitCode> {
-    let command = Cli::command().color(if output.data.color { ColorChoice::Always } else { ColorChoice::Never }.into());
-    let parsed = command.try_get_matches_from(words).and_then(|matches| Cli::from_arg_matches(&matches));
+    let command = Cli::command().color(
+        if output.data.color {
+            ColorChoice::Always
+        } else {
+            ColorChoice::Never
+        }
+        .into(),
+    );
+    let parsed = command
+        .try_get_matches_from(words)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
     parsed.map_err(|error| {
         if error.use_stderr() {
             output.complain(&cli::mistake(&error, words, output));
             Status::Usage.into()
         } else {
             let text = error.render();
-            let text = if output.data.color { text.ansi().to_string() } else { text.to_string() };
+            let text = if output.data.color {
+                text.ansi().to_string()
+            } else {
+                text.to_string()
+            };
             finish(output, output.print(&text))
         }
     })
@@ -70,12 +89,18 @@ fn parse(words: &[OsString], output: &Output) -> Result<Cli, ExitCode> {
 
 fn run(cli: Cli, output: Output) -> Result<Status, Report> {
     let surroundings = Surroundings::read(&cli.global, output)?;
-    let Outcome { status, value, json } = cli.command.run(&surroundings)?;
+    let Outcome {
+        status,
+        value,
+        json,
+    } = cli.command.run(&surroundings)?;
     if let Some(value) = value {
         if json {
             surroundings.output.print_json(&value.json())?;
         } else {
-            surroundings.output.print(&value.text(&surroundings.data_view()))?;
+            surroundings
+                .output
+                .print(&value.text(&surroundings.data_view()))?;
         }
     }
     Ok(status)

@@ -32,7 +32,10 @@ impl Output {
     /// Nobody reads any longer, or the write failed (a full disk behind a redirection).
     pub(crate) fn write(&self, bytes: &[u8]) -> Result<(), Report> {
         let mut stdout = std::io::stdout().lock();
-        stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(Report::from_output)
+        stdout
+            .write_all(bytes)
+            .and_then(|()| stdout.flush())
+            .map_err(Report::from_output)
     }
 
     /// Writes text to standard output.

@@ -165,19 +165,29 @@ pub(crate) fn prepare(
     let color = surroundings.output.talk.color;
     let (base, layer, prefix) = match source {
         Source::File { path, format } => {
-            let base = if path == STDIN { context.workdir.clone() } else { folder_of(&context.workdir.join(path)) };
+            let base = if path == STDIN {
+                context.workdir.clone()
+            } else {
+                folder_of(&context.workdir.join(path))
+            };
             (base, file_layer(path, *format, context)?, "defaults")
         }
         Source::Command { words, name } => {
             let document = command_document(words, name.as_deref(), &vocabulary)?;
-            (context.workdir.clone(), command_layer(&document), "tasks[0]")
+            (
+                context.workdir.clone(),
+                command_layer(&document),
+                "tasks[0]",
+            )
         }
     };
     let mut layers = surrounding_layers(&context.home, &base)?;
     layers.push(layer);
     let failed = |failure: config::Failure| Report::rendered(failure.render(color));
     let mut overrides = match context.variable("MIZZEN_SET") {
-        Some(words) => config::overrides::parse_words(words, Origin::Environment).map_err(failed)?,
+        Some(words) => {
+            config::overrides::parse_words(words, Origin::Environment).map_err(failed)?
+        }
         None => Vec::new(),
     };
     let mut texts = args.overrides(prefix, context)?;
@@ -189,7 +199,11 @@ pub(crate) fn prepare(
     let loaded = config::load(&layers, &overrides, &environment, &vocabulary).map_err(failed)?;
 
     let id = context.ids.experiment();
-    let title = loaded.spec.title.clone().unwrap_or_else(|| default_title(source, &base));
+    let title = loaded
+        .spec
+        .title
+        .clone()
+        .unwrap_or_else(|| default_title(source, &base));
     let inputs = PlanInputs {
         title: &title,
         experiment_dir: &context.experiment_dir(&title, &id),
@@ -197,7 +211,8 @@ pub(crate) fn prepare(
         environment: &environment,
         macros: &vocabulary.macros,
     };
-    let plan = plan::plan(&loaded.spec, &inputs).map_err(|error| Report::usage(error.to_string()))?;
+    let plan =
+        plan::plan(&loaded.spec, &inputs).map_err(|error| Report::usage(error.to_string()))?;
     let record = record(&loaded, &plan, surroundings);
     Ok(Prepared { id, plan, record })
 }
@@ -232,9 +247,21 @@ fn record(loaded: &Loaded, plan: &Plan, surroundings: &Surroundings) -> Value {
 
 /// The configured executors with their kinds, for completions: nothing where a file is wrong.
 pub(crate) fn executor_names(home: &Utf8Path, workdir: &Utf8Path) -> Vec<(String, String)> {
-    let Ok(layers) = surrounding_layers(home, workdir) else { return Vec::new() };
+    let Ok(layers) = surrounding_layers(home, workdir) else {
+        return Vec::new();
+    };
     let executors = config::load(&layers, &[], &|_| None, &executor::vocabulary());
-    executors.map_or_else(|_| Vec::new(), |loaded| loaded.spec.executors.into_iter().map(|(name, spec)| (name, spec.kind)).collect())
+    executors.map_or_else(
+        |_| Vec::new(),
+        |loaded| {
+            loaded
+                .spec
+                .executors
+                .into_iter()
+                .map(|(name, spec)| (name, spec.kind))
+                .collect()
+        },
+    )
 }
 
 /// The layers below the experiment: the user's and the project's.
@@ -245,8 +272,18 @@ pub(crate) fn surrounding_layers(home: &Utf8Path, base: &Utf8Path) -> Result<Vec
     let mut layers = Vec::new();
     let mut add = |origin, path: Utf8PathBuf| -> Result<bool, Report> {
         match std::fs::read_to_string(&path) {
-            Ok(text) => layers.push(Layer { origin, name: path.into_string(), format: Format::Toml, text }),
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+            Ok(text) => layers.push(Layer {
+                origin,
+                name: path.into_string(),
+                format: Format::Toml,
+                text,
+            }),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+                ) =>
+            {
                 return Ok(false);
             }
             Err(error) => return Err(Report::usage(format!("{path} can't be read: {error}"))),
@@ -262,7 +299,11 @@ pub(crate) fn surrounding_layers(home: &Utf8Path, base: &Utf8Path) -> Result<Vec
     Ok(layers)
 }
 
-fn file_layer(path: &Utf8Path, format: Option<FileFormat>, context: &Context) -> Result<Layer, Report> {
+fn file_layer(
+    path: &Utf8Path,
+    format: Option<FileFormat>,
+    context: &Context,
+) -> Result<Layer, Report> {
     let told = format.map(|format| match format {
         FileFormat::Toml => Format::Toml,
         FileFormat::Yaml => Format::Yaml,
@@ -278,7 +319,9 @@ fn file_layer(path: &Utf8Path, format: Option<FileFormat>, context: &Context) ->
     })?;
     let (name, bytes) = if path == STDIN {
         let mut bytes = Vec::new();
-        std::io::stdin().read_to_end(&mut bytes).map_err(|error| Report::usage(format!("standard input can't be read: {error}")))?;
+        std::io::stdin()
+            .read_to_end(&mut bytes)
+            .map_err(|error| Report::usage(format!("standard input can't be read: {error}")))?;
         ("standard input".to_owned(), bytes)
     } else {
         let bytes = std::fs::read(context.workdir.join(path)).map_err(|error| {
@@ -292,14 +335,30 @@ fn file_layer(path: &Utf8Path, format: Option<FileFormat>, context: &Context) ->
         (path.to_string(), bytes)
     };
     let text = String::from_utf8(bytes).map_err(|error| {
-        let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
-        Report::usage(format!("{name} is not UTF-8 text: line {line} holds other bytes"))
+        let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count()
+            + 1;
+        Report::usage(format!(
+            "{name} is not UTF-8 text: line {line} holds other bytes"
+        ))
     })?;
-    Ok(Layer { origin: Origin::File, name, format, text })
+    Ok(Layer {
+        origin: Origin::File,
+        name,
+        format,
+        text,
+    })
 }
 
 fn command_layer(document: &Value) -> Layer {
-    Layer { origin: Origin::File, name: COMMAND_LINE.to_owned(), format: Format::Json, text: document.to_string() }
+    Layer {
+        origin: Origin::File,
+        name: COMMAND_LINE.to_owned(),
+        format: Format::Json,
+        text: document.to_string(),
+    }
 }
 
 impl OrderedJobArgs {
@@ -318,10 +377,21 @@ impl OrderedJobArgs {
                 add(id, 0, format!("{path}=\"{value}\""));
             }
         };
-        let workdir = jobs.workdir.as_ref().map(|path| escaped(context.workdir.join(path).as_str(), &[]));
+        let workdir = jobs
+            .workdir
+            .as_ref()
+            .map(|path| escaped(context.workdir.join(path).as_str(), &[]));
         text("title", "title", jobs.title.as_deref());
-        text("executor", &format!("{prefix}.executor"), jobs.executor.as_deref());
-        text("launcher", &format!("{prefix}.launcher"), jobs.launcher.as_deref());
+        text(
+            "executor",
+            &format!("{prefix}.executor"),
+            jobs.executor.as_deref(),
+        );
+        text(
+            "launcher",
+            &format!("{prefix}.launcher"),
+            jobs.launcher.as_deref(),
+        );
         text("workdir", &format!("{prefix}.workdir"), workdir.as_deref());
         if let Some(number) = jobs.retries {
             add("retries", 0, format!("{prefix}.retries={number}"));
@@ -330,19 +400,37 @@ impl OrderedJobArgs {
             add("timeout", 0, format!("{prefix}.timeout={seconds}"));
         }
         // How many nodes and processes are settings of the executor that is used.
-        let executor = jobs.executor.as_deref().unwrap_or(config::spec::DEFAULT_EXECUTOR);
-        for (id, setting, number) in [("nodes", "nodes", jobs.nodes), ("nproc", "ntasks_per_node", jobs.nproc)] {
+        let executor = jobs
+            .executor
+            .as_deref()
+            .unwrap_or(config::spec::DEFAULT_EXECUTOR);
+        for (id, setting, number) in [
+            ("nodes", "nodes", jobs.nodes),
+            ("nproc", "ntasks_per_node", jobs.nproc),
+        ] {
             if let Some(number) = number {
-                add(id, 0, format!("executors.\"{executor}\".{setting}={number}"));
+                add(
+                    id,
+                    0,
+                    format!("executors.\"{executor}\".{setting}={number}"),
+                );
             }
         }
         for (number, given) in jobs.env.iter().enumerate() {
             let (name, value) = variable(given, context)?;
-            add("env", number, format!("{prefix}.env.\"{name}\"=\"{}\"", escaped(&value, &[])));
+            add(
+                "env",
+                number,
+                format!("{prefix}.env.\"{name}\"=\"{}\"", escaped(&value, &[])),
+            );
         }
         for (number, given) in jobs.secret.iter().enumerate() {
             let (name, reference) = secret(given)?;
-            add("secret", number, format!("{prefix}.secrets.\"{name}\"=\"{reference}\""));
+            add(
+                "secret",
+                number,
+                format!("{prefix}.secrets.\"{name}\"=\"{reference}\""),
+            );
         }
         for (number, set) in jobs.set.iter().enumerate() {
             add("set", number, set.clone());
@@ -358,8 +446,10 @@ fn variable<'a>(given: &'a str, context: &Context) -> Result<(&'a str, String), 
         Some((name, value)) => Ok((name, value.to_owned())),
         None => match context.variable(given) {
             Some(value) => Ok((given, value.to_owned())),
-            None => Err(Report::usage(format!("`--env {given}`: this variable is not set here"))
-                .hint(format!("`--env {given}=VALUE` gives it a value"))),
+            None => Err(
+                Report::usage(format!("`--env {given}`: this variable is not set here"))
+                    .hint(format!("`--env {given}=VALUE` gives it a value")),
+            ),
         },
     }
 }
@@ -370,8 +460,13 @@ fn secret(given: &str) -> Result<(&str, &str), Report> {
     let Some((name, reference)) = given.split_once('=') else {
         return Err(Report::usage("`--secret` takes NAME=REFERENCE").hint(hint));
     };
-    if !["env:", "file:", "cmd:"].iter().any(|scheme| reference.starts_with(scheme)) {
-        return Err(Report::usage(format!("`--secret {name}=…` is no reference to a secret")).hint(hint));
+    if !["env:", "file:", "cmd:"]
+        .iter()
+        .any(|scheme| reference.starts_with(scheme))
+    {
+        return Err(
+            Report::usage(format!("`--secret {name}=…` is no reference to a secret")).hint(hint),
+        );
     }
     Ok((name, reference))
 }
@@ -386,13 +481,21 @@ fn command_document(
     for (index, word) in words.iter().enumerate() {
         let word = word.to_str().ok_or_else(|| {
             let shown = word.to_string_lossy();
-            Report::usage(format!("argument {} of the command is not UTF-8: `{shown}`", index + 1))
-                .hint("every place must get the same bytes; rename the file, or pass the bytes in a file")
+            Report::usage(format!(
+                "argument {} of the command is not UTF-8: `{shown}`",
+                index + 1
+            ))
+            .hint(
+                "every place must get the same bytes; rename the file, or pass the bytes in a file",
+            )
         })?;
         command.push(word);
     }
     let called = name.map_or_else(|| command_name(&command), str::to_owned);
-    let run: Vec<String> = command.iter().map(|word| escaped(word, &vocabulary.macros)).collect();
+    let run: Vec<String> = command
+        .iter()
+        .map(|word| escaped(word, &vocabulary.macros))
+        .collect();
     Ok(json!({ "title": called, "tasks": [{ "name": called, "run": run }] }))
 }
 
@@ -418,9 +521,16 @@ fn escaped(text: &str, macros: &[String]) -> String {
 fn command_name(words: &[&str]) -> String {
     const SCRIPTS: [&str; 7] = ["py", "sh", "R", "jl", "pl", "rb", "js"];
     let program = words.first().copied().unwrap_or_default();
-    let options = words.iter().skip(1).take_while(|word| !word.contains(' ')).take(4);
+    let options = words
+        .iter()
+        .skip(1)
+        .take_while(|word| !word.contains(' '))
+        .take(4);
     let script = options.into_iter().find(|word| {
-        !word.starts_with('-') && Utf8Path::new(word).extension().is_some_and(|extension| SCRIPTS.contains(&extension))
+        !word.starts_with('-')
+            && Utf8Path::new(word)
+                .extension()
+                .is_some_and(|extension| SCRIPTS.contains(&extension))
     });
     let stem = match script {
         Some(script) => Utf8Path::new(script).file_stem(),
@@ -432,22 +542,33 @@ fn command_name(words: &[&str]) -> String {
 /// Letters, digits, `.`, `_` and `-`; everything else becomes `-`. At most 40 of them, and never nothing.
 fn clean_name(text: &str) -> String {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let name: String = text.chars().map(|c| if fits(c) { c } else { '-' }).take(40).collect();
+    let name: String = text
+        .chars()
+        .map(|c| if fits(c) { c } else { '-' })
+        .take(40)
+        .collect();
     let name = name.trim_matches(|c: char| !c.is_ascii_alphanumeric());
-    if name.is_empty() { "command".to_owned() } else { name.to_owned() }
+    if name.is_empty() {
+        "command".to_owned()
+    } else {
+        name.to_owned()
+    }
 }
 
 /// The title of a file without one: the file's name, or its folder's where the name says nothing.
 fn default_title(source: &Source, base: &Utf8Path) -> String {
     let stem = match source {
-        Source::File { path, .. } if path != STDIN => path.file_stem().filter(|stem| *stem != "experiment" && *stem != "mizzen"),
+        Source::File { path, .. } if path != STDIN => path
+            .file_stem()
+            .filter(|stem| *stem != "experiment" && *stem != "mizzen"),
         _ => None,
     };
     clean_name(stem.or_else(|| base.file_name()).unwrap_or("experiment"))
 }
 
 fn folder_of(path: &Utf8Path) -> Utf8PathBuf {
-    path.parent().map_or_else(|| path.to_owned(), Utf8Path::to_owned)
+    path.parent()
+        .map_or_else(|| path.to_owned(), Utf8Path::to_owned)
 }
 
 #[cfg(test)]
@@ -459,8 +580,14 @@ mod tests {
         let macros = ["head_node_ip_var".to_owned()];
         assert_eq!(escaped("no dollar", &macros), "no dollar");
         assert_eq!(escaped("${lr} $x $$ $", &macros), "$${lr} $$x $$$$ $$");
-        assert_eq!(escaped("--at=${head_node_ip_var}:${port}", &macros), "--at=${head_node_ip_var}:$${port}");
-        assert_eq!(escaped("${head_node_ip_var", &macros), "$${head_node_ip_var");
+        assert_eq!(
+            escaped("--at=${head_node_ip_var}:${port}", &macros),
+            "--at=${head_node_ip_var}:$${port}"
+        );
+        assert_eq!(
+            escaped("${head_node_ip_var", &macros),
+            "$${head_node_ip_var"
+        );
     }
 
     #[test]
@@ -480,7 +607,21 @@ mod tests {
 
     #[test]
     fn what_is_set_later_wins() {
-        let line = ["mizzen", "--set", "a=1", "-e", "gpu", "--env", "X=$1 \"y\"", "--nodes", "2", "--set", "b=2", "--env", "Y=="];
+        let line = [
+            "mizzen",
+            "--set",
+            "a=1",
+            "-e",
+            "gpu",
+            "--env",
+            "X=$1 \"y\"",
+            "--nodes",
+            "2",
+            "--set",
+            "b=2",
+            "--env",
+            "Y==",
+        ];
         let command = OrderedJobArgs::augment_args(clap::Command::new("mizzen"));
         let args = OrderedJobArgs::from_arg_matches(&command.get_matches_from(line)).unwrap();
         let context = context();
@@ -501,7 +642,10 @@ mod tests {
     fn a_secret_given_by_mistake_is_not_repeated() {
         let report = secret("TOKEN=hunter2").unwrap_err();
         assert!(!format!("{report:?}").contains("hunter2"));
-        assert_eq!(secret("TOKEN=env:MY_TOKEN").unwrap(), ("TOKEN", "env:MY_TOKEN"));
+        assert_eq!(
+            secret("TOKEN=env:MY_TOKEN").unwrap(),
+            ("TOKEN", "env:MY_TOKEN")
+        );
     }
 
     fn context() -> Context {

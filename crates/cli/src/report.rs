@@ -63,17 +63,29 @@ enum Body {
 impl Report {
     /// A mistake in what the user asked for or configured.
     pub(crate) fn usage(sentence: impl Into<String>) -> Report {
-        Report { status: Status::Usage, body: Body::Sentence(sentence.into()), hints: Vec::new() }
+        Report {
+            status: Status::Usage,
+            body: Body::Sentence(sentence.into()),
+            hints: Vec::new(),
+        }
     }
 
     /// Diagnostics that are laid out already.
     pub(crate) fn rendered(text: impl Into<String>) -> Report {
-        Report { status: Status::Usage, body: Body::Rendered(text.into()), hints: Vec::new() }
+        Report {
+            status: Status::Usage,
+            body: Body::Rendered(text.into()),
+            hints: Vec::new(),
+        }
     }
 
     /// Ends with a status and without a word.
     pub(crate) fn silent(status: Status) -> Report {
-        Report { status, body: Body::Silent, hints: Vec::new() }
+        Report {
+            status,
+            body: Body::Silent,
+            hints: Vec::new(),
+        }
     }
 
     /// Another exit status.

@@ -60,8 +60,15 @@ pub(crate) fn experiment(store: &Store, text: &str) -> Result<ExperimentId, Repo
 }
 
 fn job_of_latest(store: &Store, name: &str) -> bool {
-    let latest = store.resolve("latest").ok().and_then(|id| store.view(&id).ok());
-    latest.is_some_and(|view| view.jobs.iter().any(|job| job.name == name || job.task == name))
+    let latest = store
+        .resolve("latest")
+        .ok()
+        .and_then(|id| store.view(&id).ok());
+    latest.is_some_and(|view| {
+        view.jobs
+            .iter()
+            .any(|job| job.name == name || job.task == name)
+    })
 }
 
 /// The numbers of the jobs that words name: a job, all jobs of a task, all jobs of a group. No word: no number, which
@@ -73,7 +80,11 @@ pub(crate) fn jobs(view: &ExperimentView, names: &[String]) -> Result<Vec<u32>, 
     let mut chosen = Vec::new();
     for name in names {
         let by = |fits: &dyn Fn(&JobView) -> bool| -> Vec<u32> {
-            view.jobs.iter().filter(|job| fits(job)).map(|job| job.index).collect()
+            view.jobs
+                .iter()
+                .filter(|job| fits(job))
+                .map(|job| job.index)
+                .collect()
         };
         let mut found = by(&|job| job.name == *name);
         if found.is_empty() {
@@ -91,7 +102,10 @@ pub(crate) fn jobs(view: &ExperimentView, names: &[String]) -> Result<Vec<u32>, 
 
 fn no_job(view: &ExperimentView, name: &str) -> Report {
     let summary = &view.summary;
-    let report = Report::usage(format!("the experiment {} ({}) has no job `{name}`", summary.id, summary.title));
+    let report = Report::usage(format!(
+        "the experiment {} ({}) has no job `{name}`",
+        summary.id, summary.title
+    ));
     let similar = view
         .jobs
         .iter()
@@ -122,10 +136,13 @@ impl From<SubmitError> for Report {
                 Report::usage(error.to_string()).hint(format!("`mizzen cancel {id}` ends it"))
             }
             SubmitError::NothingToRetry(ref id) => {
-                Report::usage(format!("nothing to run again: {error}"))
-                    .hint(format!("`mizzen retry {id} JOB` runs a job again that succeeded"))
+                Report::usage(format!("nothing to run again: {error}")).hint(format!(
+                    "`mizzen retry {id} JOB` runs a job again that succeeded"
+                ))
             }
-            SubmitError::Files(_) | SubmitError::Executor(_) | SubmitError::Render(_) => Report::usage(error.to_string()),
+            SubmitError::Files(_) | SubmitError::Executor(_) | SubmitError::Render(_) => {
+                Report::usage(error.to_string())
+            }
         }
     }
 }

@@ -27,12 +27,19 @@ impl Signals {
     pub(crate) fn watch() -> std::io::Result<Signals> {
         let ignored = ignored_signals();
         let mut watched = SigSet::empty();
-        for signal in WATCHED.into_iter().filter(|signal| ignored & (1 << (*signal as u32 - 1)) == 0) {
+        for signal in WATCHED
+            .into_iter()
+            .filter(|signal| ignored & (1 << (*signal as u32 - 1)) == 0)
+        {
             watched.add(signal);
         }
         watched.thread_block()?;
-        let descriptor = SignalFd::with_flags(&watched, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-        Ok(Signals { descriptor, watched })
+        let descriptor =
+            SignalFd::with_flags(&watched, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        Ok(Signals {
+            descriptor,
+            watched,
+        })
     }
 
     /// The next signal that has arrived, if one has.
@@ -58,5 +65,6 @@ impl Drop for Signals {
 fn ignored_signals() -> u64 {
     let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
 }

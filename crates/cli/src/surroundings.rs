@@ -1,6 +1,9 @@
 //! The only place that reads the environment, the working directory and the clock: everything else is told by
 //! [`Surroundings`].
-#![expect(clippy::disallowed_methods, reason = "the library is told its surroundings; they are read here, once")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the library is told its surroundings; they are read here, once"
+)]
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -41,19 +44,29 @@ impl Surroundings {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
         let workdir = working_directory()?;
-        let home = match (&global.home, environment.get("MIZZEN_HOME").filter(|home| !home.is_empty())) {
+        let home = match (
+            &global.home,
+            environment
+                .get("MIZZEN_HOME")
+                .filter(|home| !home.is_empty()),
+        ) {
             (Some(home), _) => home.clone(),
             (None, Some(home)) => Utf8PathBuf::from(home),
             (None, None) => user_home(&environment)?.join(".mizzen"),
         };
-        let agent = match environment.get("MIZZEN_AGENT").filter(|path| !path.is_empty()) {
+        let agent = match environment
+            .get("MIZZEN_AGENT")
+            .filter(|path| !path.is_empty())
+        {
             Some(path) => Agent::File(workdir.join(path)),
             None => Agent::Embedded(AGENT),
         };
         let context = Context {
             home: clean(&workdir.join(home)),
-            host: nix::unistd::gethostname()
-                .map_or_else(|_| "localhost".to_owned(), |name| name.to_string_lossy().into_owned()),
+            host: nix::unistd::gethostname().map_or_else(
+                |_| "localhost".to_owned(),
+                |name| name.to_string_lossy().into_owned(),
+            ),
             user: user_name(&environment),
             workdir,
             environment: Arc::new(environment),
@@ -62,8 +75,14 @@ impl Surroundings {
             program: this_program()?,
             agent,
         };
-        let command_line = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-        Ok(Surroundings { context, output, command_line })
+        let command_line = std::env::args_os()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        Ok(Surroundings {
+            context,
+            output,
+            command_line,
+        })
     }
 
     /// Now.
@@ -73,7 +92,10 @@ impl Surroundings {
 
     /// How standard output shows values.
     pub(crate) fn data_view(&self) -> View {
-        View { page: self.output.data, now: self.now() }
+        View {
+            page: self.output.data,
+            now: self.now(),
+        }
     }
 }
 
@@ -85,9 +107,14 @@ pub(crate) fn completion_shell() -> Option<OsString> {
 /// The home for completions: as [`Surroundings::read`] finds it, without complaining. `--home` on the line being
 /// completed is not known.
 pub(crate) fn home_for_completion() -> Option<Utf8PathBuf> {
-    let environment: BTreeMap<String, String> =
-        ["MIZZEN_HOME", "HOME"].into_iter().filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?))).collect();
-    match environment.get("MIZZEN_HOME").filter(|home| !home.is_empty()) {
+    let environment: BTreeMap<String, String> = ["MIZZEN_HOME", "HOME"]
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
+        .collect();
+    match environment
+        .get("MIZZEN_HOME")
+        .filter(|home| !home.is_empty())
+    {
         Some(home) => Some(working_directory().ok()?.join(home)),
         None => Some(user_home(&environment).ok()?.join(".mizzen")),
     }
@@ -99,7 +126,8 @@ pub(crate) fn home_for_completion() -> Option<Utf8PathBuf> {
 /// It is gone, or its path is not UTF-8.
 pub(crate) fn working_directory() -> Result<Utf8PathBuf, Report> {
     let path = std::env::current_dir().map_err(|error| {
-        Report::usage(format!("the working directory can't be read: {error}")).hint("change to a folder that is there")
+        Report::usage(format!("the working directory can't be read: {error}"))
+            .hint("change to a folder that is there")
     })?;
     utf8(path.into_os_string(), "the working directory")
 }
@@ -136,7 +164,12 @@ pub(crate) fn output(color: ColorChoice, quiet: bool) -> Output {
 
 /// The terminal's width.
 fn columns(descriptor: i32) -> Option<usize> {
-    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     // SAFETY: TIOCGWINSZ writes one winsize to the pointer that is given, which is valid for the call; on failure it
     // writes nothing (ioctl_tty(2)).
     let answer = unsafe { libc::ioctl(descriptor, libc::TIOCGWINSZ, &raw mut size) };
@@ -147,27 +180,40 @@ fn user_home(environment: &BTreeMap<String, String>) -> Result<Utf8PathBuf, Repo
     if let Some(home) = environment.get("HOME").filter(|home| !home.is_empty()) {
         return Ok(Utf8PathBuf::from(home));
     }
-    let entry = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
+    let entry = nix::unistd::User::from_uid(nix::unistd::getuid())
+        .ok()
+        .flatten();
     match entry {
         Some(entry) => utf8(entry.dir.into_os_string(), "the home folder"),
-        None => Err(Report::usage("there is no home folder: neither `HOME` nor `MIZZEN_HOME` is set")
-            .hint("set MIZZEN_HOME, or use `--home PATH`")),
+        None => Err(Report::usage(
+            "there is no home folder: neither `HOME` nor `MIZZEN_HOME` is set",
+        )
+        .hint("set MIZZEN_HOME, or use `--home PATH`")),
     }
 }
 
 fn user_name(environment: &BTreeMap<String, String>) -> String {
     match nix::unistd::User::from_uid(nix::unistd::getuid()) {
         Ok(Some(entry)) => entry.name,
-        _ => environment.get("USER").cloned().unwrap_or_else(|| nix::unistd::getuid().to_string()),
+        _ => environment
+            .get("USER")
+            .cloned()
+            .unwrap_or_else(|| nix::unistd::getuid().to_string()),
     }
 }
 
 /// This executable; a package manager may have replaced its file while it runs.
 fn this_program() -> Result<Utf8PathBuf, Report> {
-    let path = std::env::current_exe()
-        .map_err(|error| Report::usage(format!("the path of the `mizzen` executable can't be read: {error}")))?;
+    let path = std::env::current_exe().map_err(|error| {
+        Report::usage(format!(
+            "the path of the `mizzen` executable can't be read: {error}"
+        ))
+    })?;
     let path = utf8(path.into_os_string(), "the path of the `mizzen` executable")?;
-    Ok(path.as_str().strip_suffix(" (deleted)").map_or_else(|| path.clone(), Utf8PathBuf::from))
+    Ok(path
+        .as_str()
+        .strip_suffix(" (deleted)")
+        .map_or_else(|| path.clone(), Utf8PathBuf::from))
 }
 
 fn utf8(text: OsString, what: &str) -> Result<Utf8PathBuf, Report> {

@@ -5,8 +5,21 @@ mod support;
 use support::Session;
 
 const COMMANDS: [&str; 15] = [
-    "run", "launch", "plan", "ls", "status", "show", "wait", "logs", "cancel", "retry", "rm", "executors", "doctor",
-    "schema", "completions",
+    "run",
+    "launch",
+    "plan",
+    "ls",
+    "status",
+    "show",
+    "wait",
+    "logs",
+    "cancel",
+    "retry",
+    "rm",
+    "executors",
+    "doctor",
+    "schema",
+    "completions",
 ];
 
 #[test]
@@ -20,16 +33,28 @@ fn the_short_and_the_long_help() {
 fn each_commands_help() {
     let session = Session::new();
     for command in COMMANDS {
-        insta::assert_snapshot!(format!("command-{command}"), session.ok(&[command, "--help"]));
+        insta::assert_snapshot!(
+            format!("command-{command}"),
+            session.ok(&[command, "--help"])
+        );
     }
 }
 
 #[test]
 fn every_command_is_pinned() {
     let help = Session::new().ok(&["-h"]);
-    let listed = help.split("Commands:").nth(1).and_then(|rest| rest.split("Options:").next()).unwrap().to_owned();
-    let listed = listed.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
-    let listed: Vec<&str> = listed.filter_map(|line| line.split_whitespace().next()).collect();
+    let listed = help
+        .split("Commands:")
+        .nth(1)
+        .and_then(|rest| rest.split("Options:").next())
+        .unwrap()
+        .to_owned();
+    let listed = listed
+        .lines()
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    let listed: Vec<&str> = listed
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
     assert_eq!(listed, COMMANDS);
 }
 
@@ -48,7 +73,13 @@ fn mistakes_are_explained() {
     ];
     let pages: Vec<String> = cases
         .iter()
-        .map(|case| format!("$ mizzen {}\n{}", case.join(" "), support::page(&session, &session.run(case))))
+        .map(|case| {
+            format!(
+                "$ mizzen {}\n{}",
+                case.join(" "),
+                support::page(&session, &session.run(case))
+            )
+        })
         .collect();
     insta::assert_snapshot!(pages.join("\n"));
 }
@@ -65,7 +96,14 @@ fn the_version() {
 #[test]
 fn neither_help_nor_version_nor_a_listing_makes_a_home() {
     let session = Session::new();
-    for words in [&["--help"][..], &["--version"], &["ls"], &["executors"], &["plan", "--", "true"], &["doctor"]] {
+    for words in [
+        &["--help"][..],
+        &["--version"],
+        &["ls"],
+        &["executors"],
+        &["plan", "--", "true"],
+        &["doctor"],
+    ] {
         session.ok(words);
     }
     assert!(!session.home().exists());

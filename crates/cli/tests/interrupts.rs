@@ -36,13 +36,23 @@ fn a_second_ctrl_c_kills_it() {
 #[test]
 fn a_ctrl_c_may_leave_the_job_alone_and_so_does_a_sigterm() {
     for (words, signal, status) in [
-        (&["run", "--on-interrupt", "detach"][..], Signal::SIGINT, 130),
+        (
+            &["run", "--on-interrupt", "detach"][..],
+            Signal::SIGINT,
+            130,
+        ),
         (&["run"], Signal::SIGTERM, 143),
         (&["run"], Signal::SIGHUP, 143),
     ] {
         let session = Session::new();
         session.gate("gate");
-        let mut running = session.start(&[words, &["--", "sh", "-c", "echo up; read x < gate; echo done"]].concat());
+        let mut running = session.start(
+            &[
+                words,
+                &["--", "sh", "-c", "echo up; read x < gate; echo done"],
+            ]
+            .concat(),
+        );
         running.until("up");
         running.signal(signal);
         let said = running.end();
@@ -59,7 +69,13 @@ fn a_reader_that_goes_away_leaves_the_job_alone() {
     let session = Session::new();
     session.gate("gate");
     session.gate("end");
-    let mut running = session.start(&["run", "--", "sh", "-c", "echo up; read x < gate; echo more; read x < end"]);
+    let mut running = session.start(&[
+        "run",
+        "--",
+        "sh",
+        "-c",
+        "echo up; read x < gate; echo more; read x < end",
+    ]);
     running.until("up");
     running.close_stdout();
     session.release("gate");
@@ -88,6 +104,9 @@ fn a_killed_supervisor_is_replaced() {
     assert!(said.stdout.contains("second"), "{said:?}");
     let status = session.json(&["status", "--json"]);
     for job in status["jobs"].as_array().unwrap() {
-        assert_eq!((&job["state"], job["attempts"].as_array().unwrap().len()), (&"SUCCEEDED".into(), 1));
+        assert_eq!(
+            (&job["state"], job["attempts"].as_array().unwrap().len()),
+            (&"SUCCEEDED".into(), 1)
+        );
     }
 }

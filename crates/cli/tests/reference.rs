@@ -6,8 +6,18 @@ mod support;
 
 use support::{Session, misfits, repository};
 
-const SCHEMAS: [&str; 10] =
-    ["experiment", "status", "ls", "show", "plan", "logs", "executors", "doctor", "rm", "started"];
+const SCHEMAS: [&str; 10] = [
+    "experiment",
+    "status",
+    "ls",
+    "show",
+    "plan",
+    "logs",
+    "executors",
+    "doctor",
+    "rm",
+    "started",
+];
 
 #[test]
 fn the_published_schemas_are_this_builds() {
@@ -22,7 +32,11 @@ fn the_published_schemas_are_this_builds() {
             std::fs::write(&path, &printed).unwrap();
         }
         let published = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(published == printed, "{} is not up to date: MIZZEN_UPDATE_REFERENCE=1 writes it anew", path.display());
+        assert!(
+            published == printed,
+            "{} is not up to date: MIZZEN_UPDATE_REFERENCE=1 writes it anew",
+            path.display()
+        );
     }
 }
 
@@ -50,7 +64,10 @@ fn what_is_printed_fits_the_schemas() {
     fits(&session, "status", &["wait", "--json"]);
     for line in session.ok(&["logs", "mixed", "--json"]).lines() {
         let schema = session.json(&["schema", "logs"]);
-        assert_eq!(misfits(&schema, &serde_json::from_str(line).unwrap()), [""; 0]);
+        assert_eq!(
+            misfits(&schema, &serde_json::from_str(line).unwrap()),
+            [""; 0]
+        );
     }
     fits(&session, "rm", &["rm", "mixed", "--json"]);
 }
@@ -58,7 +75,11 @@ fn what_is_printed_fits_the_schemas() {
 fn fits(session: &Session, name: &str, words: &[&str]) {
     let schema = session.json(&["schema", name]);
     let document = session.json(words);
-    assert_eq!(misfits(&schema, &document), [""; 0], "mizzen {words:?}: {document:#}");
+    assert_eq!(
+        misfits(&schema, &document),
+        [""; 0],
+        "mizzen {words:?}: {document:#}"
+    );
 }
 
 #[test]
@@ -71,7 +92,12 @@ fn the_check_finds_what_does_not_fit() {
     document["jobs"][0]["surprise"] = 1.into();
     document["jobs"][0]["attempts"][0]["number"] = "1".into();
     document.as_object_mut().unwrap().remove("title");
-    assert_eq!(misfits(&schema, &document).len(), 4, "{:?}", misfits(&schema, &document));
+    assert_eq!(
+        misfits(&schema, &document).len(),
+        4,
+        "{:?}",
+        misfits(&schema, &document)
+    );
 }
 
 const EXPERIMENT: &str = r#"

@@ -21,7 +21,12 @@ struct Screen {
 impl Screen {
     /// Runs a command on a terminal of its own.
     fn start(session: &Session, words: &[&str], columns: u16) -> (Screen, std::process::Child) {
-        let size = Winsize { ws_row: 30, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize {
+            ws_row: 30,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         let pty = openpty(Some(&size), None).unwrap();
         let end = |side: &OwnedFd| Stdio::from(side.try_clone().unwrap());
         let child = session
@@ -42,7 +47,14 @@ impl Screen {
                 }
             }
         });
-        (Screen { pieces, seen: String::new(), keyboard: File::from(pty.master) }, child)
+        (
+            Screen {
+                pieces,
+                seen: String::new(),
+                keyboard: File::from(pty.master),
+            },
+            child,
+        )
     }
 
     /// Waits until the text was shown.
@@ -61,24 +73,47 @@ fn a_launch_shows_what_runs_and_cleans_up() {
     let session = Session::new();
     session.gate("gate");
     session.write("one.toml", "title = \"one\"\n[[tasks]]\nname = \"slow\"\nrun = [\"sh\", \"-c\", \"read x < gate\"]\n[[tasks]]\nname = \"bad\"\nrun = [\"sh\", \"-c\", \"echo broken; exit 4\"]\n");
-    let (mut screen, mut child) = Screen::start(&session, &["launch", "one.toml", "--on-failure", "continue"], 80);
+    let (mut screen, mut child) = Screen::start(
+        &session,
+        &["launch", "one.toml", "--on-failure", "continue"],
+        80,
+    );
     screen.until("━");
     screen.until("slow  \u{1b}[36mRUNNING");
-    assert!(screen.seen.contains("\u{1b}[31mFAILED"), "{:?}", screen.seen);
-    assert!(screen.seen.contains("│\u{1b}[0m broken"), "{:?}", screen.seen);
+    assert!(
+        screen.seen.contains("\u{1b}[31mFAILED"),
+        "{:?}",
+        screen.seen
+    );
+    assert!(
+        screen.seen.contains("│\u{1b}[0m broken"),
+        "{:?}",
+        screen.seen
+    );
     session.release("gate");
     screen.until("hint:");
     assert_eq!(child.wait().unwrap().code(), Some(1));
     let after = screen.seen.rsplit("\u{1b}[2K").next().unwrap();
-    assert!(after.starts_with("mizzen: ") && !after.contains('━'), "the bar is gone at the end: {after:?}");
+    assert!(
+        after.starts_with("mizzen: ") && !after.contains('━'),
+        "the bar is gone at the end: {after:?}"
+    );
 }
 
 #[test]
 fn an_interrupted_run_on_a_terminal_says_how_it_ended() {
     let session = Session::new();
-    let (mut screen, mut child) = Screen::start(&session, &["run", "--", "sh", "-c", "echo up; exec sleep 1000"], 80);
+    let (mut screen, mut child) = Screen::start(
+        &session,
+        &["run", "--", "sh", "-c", "echo up; exec sleep 1000"],
+        80,
+    );
     screen.until("up");
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), nix::sys::signal::Signal::SIGINT).unwrap();
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(child.id() as i32),
+        nix::sys::signal::Signal::SIGINT,
+    )
+    .unwrap();
     screen.until("CANCELLED");
     assert_eq!(child.wait().unwrap().code(), Some(130));
 }
@@ -120,5 +155,9 @@ fn a_status_that_is_watched_is_drawn_again() {
     session.release("gate");
     screen.until("SUCCEEDED");
     assert_eq!(child.wait().unwrap().code(), Some(0));
-    assert!(screen.seen.contains("\u{1b}[3A\u{1b}[J"), "{:?}", screen.seen);
+    assert!(
+        screen.seen.contains("\u{1b}[3A\u{1b}[J"),
+        "{:?}",
+        screen.seen
+    );
 }

@@ -2,9 +2,9 @@
 
 use mizzen_core::model::{Event, Timestamp};
 
+use super::Shown;
 use super::log::LogView;
 use super::progress::ProgressView;
-use super::Shown;
 use crate::render::board::{Board, Change};
 use crate::render::log_lines::Following;
 use crate::report::Report;

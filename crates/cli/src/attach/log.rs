@@ -8,8 +8,8 @@ use super::live::Live;
 use crate::render::board::{Board, Change};
 use crate::render::experiment::{ending, failure_words};
 use crate::render::log_lines::{Following, Form};
-use crate::render::time::duration;
 use crate::render::style;
+use crate::render::time::duration;
 use crate::report::Report;
 use crate::surroundings::Surroundings;
 
@@ -23,7 +23,10 @@ impl<'a> LogView<'a> {
     /// From the job's beginning.
     pub(super) fn new(surroundings: &'a Surroundings, board: &Board) -> LogView<'a> {
         let following = Following::new(&board.view, Selection::default(), Form::Unchanged);
-        LogView { surroundings, following }
+        LogView {
+            surroundings,
+            following,
+        }
     }
 }
 
@@ -39,12 +42,22 @@ impl Live for LogView<'_> {
             self.following.look_again(job);
         }
         // What the attempt has written stands before what is said about its end.
-        if let EventKind::Ended { job, retry: Some(retry), .. } = &event.kind {
+        if let EventKind::Ended {
+            job,
+            retry: Some(retry),
+            ..
+        } = &event.kind
+        {
             self.pump(board)?;
             let job = &board.view.jobs[*job as usize];
             if let Some(attempt) = job.attempts.last() {
                 let wait = duration(retry.at.seconds_since(event.time));
-                self.say(&format!("attempt {} of {}: {}; next one in {wait}", attempt.number, job.name, ending(attempt)));
+                self.say(&format!(
+                    "attempt {} of {}: {}; next one in {wait}",
+                    attempt.number,
+                    job.name,
+                    ending(attempt)
+                ));
             }
         }
         Ok(())
@@ -61,28 +74,55 @@ impl Live for LogView<'_> {
     }
 
     fn say(&mut self, line: &str) {
-        if self.following.is_open() && self.surroundings.output.talk.terminal && !self.surroundings.output.quiet {
+        if self.following.is_open()
+            && self.surroundings.output.talk.terminal
+            && !self.surroundings.output.quiet
+        {
             self.surroundings.output.complain("");
         }
         self.surroundings.output.say(&format!("mizzen: {line}"));
     }
 
     fn end(&mut self, board: &Board) -> Result<(), Report> {
-        self.following.finish(&board.view, &self.surroundings.output)?;
-        let Some(job) = board.view.jobs.first() else { return Ok(()) };
+        self.following
+            .finish(&board.view, &self.surroundings.output)?;
+        let Some(job) = board.view.jobs.first() else {
+            return Ok(());
+        };
         let page = &self.surroundings.output.talk;
         let state = page.paint(style::state(job.state), job.state.as_str());
-        let lasted = job.attempts.last().and_then(|attempt| Some(attempt.ended?.seconds_since(attempt.started?)));
-        let after = lasted.map_or(String::new(), |seconds| format!(" after {}", duration(seconds)));
+        let lasted = job
+            .attempts
+            .last()
+            .and_then(|attempt| Some(attempt.ended?.seconds_since(attempt.started?)));
+        let after = lasted.map_or(String::new(), |seconds| {
+            format!(" after {}", duration(seconds))
+        });
         let words = job.attempts.last().map_or_else(
             || job.message.clone().unwrap_or_default(),
-            |attempt| if job.state == JobState::Succeeded { String::new() } else { failure_words(job, attempt) },
+            |attempt| {
+                if job.state == JobState::Succeeded {
+                    String::new()
+                } else {
+                    failure_words(job, attempt)
+                }
+            },
         );
-        let why = if words.is_empty() { String::new() } else { format!(": {words}") };
+        let why = if words.is_empty() {
+            String::new()
+        } else {
+            format!(": {words}")
+        };
         self.say(&format!("{} {state}{after}{why}", job.name));
         let id = &board.view.summary.id;
-        let again = if job.state == JobState::Succeeded { String::new() } else { format!(", `mizzen retry {id}` runs it again") };
-        self.surroundings.output.hint(&format!("`mizzen logs {id}` shows this output again{again}"));
+        let again = if job.state == JobState::Succeeded {
+            String::new()
+        } else {
+            format!(", `mizzen retry {id}` runs it again")
+        };
+        self.surroundings.output.hint(&format!(
+            "`mizzen logs {id}` shows this output again{again}"
+        ));
         Ok(())
     }
 }

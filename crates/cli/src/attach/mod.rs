@@ -89,7 +89,10 @@ pub(crate) fn attach_or_detach(
     let signals = if args.detach {
         None
     } else {
-        Some(Signals::watch().map_err(|error| Report::usage(format!("signals can't be watched: {error}")))?)
+        Some(
+            Signals::watch()
+                .map_err(|error| Report::usage(format!("signals can't be watched: {error}")))?,
+        )
     };
     ensure_supervised(&surroundings.context, &store, &id)?;
     match signals {
@@ -98,11 +101,19 @@ pub(crate) fn attach_or_detach(
     }
 }
 
-fn detached(surroundings: &Surroundings, store: &Store, id: &ExperimentId, json: bool) -> Result<Outcome, Report> {
+fn detached(
+    surroundings: &Surroundings,
+    store: &Store,
+    id: &ExperimentId,
+    json: bool,
+) -> Result<Outcome, Report> {
     let output = &surroundings.output;
     if json {
         let title = store.summary(id)?.title;
-        output.print_json(&crate::render::documents::json(&StartedDocument { id: id.to_string(), title }))?;
+        output.print_json(&crate::render::documents::json(&StartedDocument {
+            id: id.to_string(),
+            title,
+        }))?;
     } else {
         output.print(&format!("{id}\n"))?;
     }
@@ -118,16 +129,27 @@ pub(crate) fn outcome_status(view: &ExperimentView) -> Status {
     // A job that its place refused has left no trace there: neither a handle nor a record of an agent.
     let refused = view.jobs.iter().any(|job| {
         job.cause == Some(Cause::LaunchFailure)
-            && job.attempts.last().is_some_and(|attempt| attempt.handle.is_none() && attempt.record.is_none())
+            && job
+                .attempts
+                .last()
+                .is_some_and(|attempt| attempt.handle.is_none() && attempt.record.is_none())
     });
-    if refused { Status::Refused } else { Status::Failed }
+    if refused {
+        Status::Refused
+    } else {
+        Status::Failed
+    }
 }
 
 /// Pauses until another process has written to the store, for `longest` at most.
 ///
 /// # Errors
 /// The store can't be read.
-pub(crate) fn wait_for_change(store: &Store, version: &mut i64, longest: Duration) -> Result<(), Report> {
+pub(crate) fn wait_for_change(
+    store: &Store,
+    version: &mut i64,
+    longest: Duration,
+) -> Result<(), Report> {
     let began = Instant::now();
     let mut pause = PAUSES.0;
     loop {
@@ -147,9 +169,12 @@ pub(crate) fn wait_for_change(store: &Store, version: &mut i64, longest: Duratio
 
 /// Pauses; a descriptor that becomes readable ends the pause.
 pub(crate) fn rest<'a>(descriptors: impl IntoIterator<Item = BorrowedFd<'a>>, pause: Duration) {
-    let milliseconds = PollTimeout::try_from(pause.max(Duration::from_millis(1))).unwrap_or(PollTimeout::MAX);
-    let mut watched: Vec<PollFd<'_>> =
-        descriptors.into_iter().map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN)).collect();
+    let milliseconds =
+        PollTimeout::try_from(pause.max(Duration::from_millis(1))).unwrap_or(PollTimeout::MAX);
+    let mut watched: Vec<PollFd<'_>> = descriptors
+        .into_iter()
+        .map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN))
+        .collect();
     // An interrupted pause is a short pause.
     let _ = poll(&mut watched, milliseconds);
 }
@@ -185,7 +210,16 @@ impl<'a> Attached<'a> {
     ) -> Result<Attached<'a>, Report> {
         let board = Board::new(store.view(&id)?);
         let live = live::make(surroundings, &board, shown, args.json);
-        Ok(Attached { surroundings, store, id, args, signals, board, live, interrupted: None })
+        Ok(Attached {
+            surroundings,
+            store,
+            id,
+            args,
+            signals,
+            board,
+            live,
+            interrupted: None,
+        })
     }
 
     fn stay(mut self) -> Result<Outcome, Report> {
@@ -200,7 +234,10 @@ impl<'a> Attached<'a> {
             }
             Err(report) => {
                 self.live.clear();
-                Err(report.hint(format!("the jobs go on without this command; `mizzen status {}` shows them", self.id)))
+                Err(report.hint(format!(
+                    "the jobs go on without this command; `mizzen status {}` shows them",
+                    self.id
+                )))
             }
         }
     }
@@ -232,7 +269,11 @@ impl<'a> Attached<'a> {
                 supervised = Instant::now();
                 ensure_supervised(&self.surroundings.context, &self.store, &self.id)?;
             }
-            pause = if news { PAUSES.0 } else { (pause * 5 / 4).min(PAUSES.1) };
+            pause = if news {
+                PAUSES.0
+            } else {
+                (pause * 5 / 4).min(PAUSES.1)
+            };
             self.pause(&mut version, pause)?;
         }
     }
@@ -243,7 +284,10 @@ impl<'a> Attached<'a> {
         if now == *version {
             let following = self.live.following();
             let log = following.and_then(|following| following.descriptor());
-            rest([Some(self.signals.as_fd()), log].into_iter().flatten(), pause);
+            rest(
+                [Some(self.signals.as_fd()), log].into_iter().flatten(),
+                pause,
+            );
             if let Some(following) = following {
                 following.seen();
             }
@@ -253,7 +297,9 @@ impl<'a> Attached<'a> {
     }
 
     fn read_events(&mut self) -> Result<bool, Report> {
-        let events = self.store.events_since(&self.id, self.board.view.sequence)?;
+        let events = self
+            .store
+            .events_since(&self.id, self.board.view.sequence)?;
         for event in &events {
             let change = self.board.apply(event);
             if change != Change::Nothing {
@@ -271,9 +317,15 @@ impl<'a> Attached<'a> {
         // The store's own words at the end: the board has been told everything, the store knows everything.
         self.board = Board::new(self.store.view(&self.id)?);
         self.live.end(&self.board)?;
-        let status = if self.interrupted.is_some() { Status::Interrupted } else { outcome_status(&self.board.view) };
+        let status = if self.interrupted.is_some() {
+            Status::Interrupted
+        } else {
+            outcome_status(&self.board.view)
+        };
         if self.args.json {
-            return Ok(Outcome::show(ExperimentStatus::of(self.board.view), true).with_status(status));
+            return Ok(
+                Outcome::show(ExperimentStatus::of(self.board.view), true).with_status(status)
+            );
         }
         Ok(Outcome::done(status))
     }
@@ -301,11 +353,23 @@ impl<'a> Attached<'a> {
             }
             let jobs = interruption.jobs.clone();
             self.live.say("interrupted again: killing the jobs at once");
-            submit::cancel(&self.surroundings.context, &mut self.store, &self.id, &jobs, CancelMode::Kill)?;
+            submit::cancel(
+                &self.surroundings.context,
+                &mut self.store,
+                &self.id,
+                &jobs,
+                CancelMode::Kill,
+            )?;
             return Ok(None);
         }
-        let unfinished: Vec<u32> =
-            self.board.view.jobs.iter().filter(|job| !job.state.is_final()).map(|job| job.index).collect();
+        let unfinished: Vec<u32> = self
+            .board
+            .view
+            .jobs
+            .iter()
+            .filter(|job| !job.state.is_final())
+            .map(|job| job.index)
+            .collect();
         let chosen = match self.args.on_interrupt {
             Some(OnInterrupt::Cancel) => unfinished.clone(),
             Some(OnInterrupt::Detach) => Vec::new(),
@@ -321,8 +385,18 @@ impl<'a> Attached<'a> {
             count(chosen.len(), "job"),
             if chosen.len() == 1 { "it" } else { "them" }
         ));
-        let jobs = if chosen.len() == unfinished.len() { Vec::new() } else { chosen };
-        submit::cancel(&self.surroundings.context, &mut self.store, &self.id, &jobs, CancelMode::Interrupt)?;
+        let jobs = if chosen.len() == unfinished.len() {
+            Vec::new()
+        } else {
+            chosen
+        };
+        submit::cancel(
+            &self.surroundings.context,
+            &mut self.store,
+            &self.id,
+            &jobs,
+            CancelMode::Interrupt,
+        )?;
         self.interrupted = Some(Interruption { jobs, times: 1 });
         Ok(None)
     }
@@ -332,11 +406,18 @@ impl<'a> Attached<'a> {
         let plan = self.store.plan(&self.id)?;
         let mut here = Vec::new();
         for &job in jobs {
-            let Some(config) = self.board.view.jobs.get(job as usize).and_then(|job| plan.executors.get(&job.executor))
+            let Some(config) = self
+                .board
+                .view
+                .jobs
+                .get(job as usize)
+                .and_then(|job| plan.executors.get(&job.executor))
             else {
                 continue;
             };
-            if executor::build(&config.kind, config).is_ok_and(|executor| executor.capabilities().attached) {
+            if executor::build(&config.kind, config)
+                .is_ok_and(|executor| executor.capabilities().attached)
+            {
                 here.push(job);
             }
         }
@@ -345,17 +426,34 @@ impl<'a> Attached<'a> {
 
     /// Some jobs were asked to end, and have; others go on elsewhere.
     fn has_ended_interrupted(&self) -> bool {
-        let Some(Interruption { jobs, .. }) = &self.interrupted else { return false };
-        let over = |index: &u32| self.board.view.jobs.get(*index as usize).is_some_and(|job| job.state.is_final());
+        let Some(Interruption { jobs, .. }) = &self.interrupted else {
+            return false;
+        };
+        let over = |index: &u32| {
+            self.board
+                .view
+                .jobs
+                .get(*index as usize)
+                .is_some_and(|job| job.state.is_final())
+        };
         !jobs.is_empty() && jobs.iter().all(over)
     }
 
     fn say_goes_on(&self, why: &str) {
         let id = &self.id;
         let output = &self.surroundings.output;
-        let unfinished = self.board.view.jobs.iter().filter(|job| !job.state.is_final()).count();
+        let unfinished = self
+            .board
+            .view
+            .jobs
+            .iter()
+            .filter(|job| !job.state.is_final())
+            .count();
         let goes = if unfinished == 1 { "goes" } else { "go" };
-        output.say(&format!("mizzen: {why}; {} of {id} {goes} on", count(unfinished, "job")));
+        output.say(&format!(
+            "mizzen: {why}; {} of {id} {goes} on",
+            count(unfinished, "job")
+        ));
         output.hint(&format!("`mizzen status {id}` shows it, `mizzen logs -f {id}` its output, `mizzen cancel {id}` ends it"));
     }
 }

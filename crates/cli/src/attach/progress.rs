@@ -45,13 +45,27 @@ struct Bars {
 
 impl<'a> ProgressView<'a> {
     /// A view of an experiment that has just been started.
-    pub(super) fn new(surroundings: &'a Surroundings, board: &Board, logs: bool) -> ProgressView<'a> {
+    pub(super) fn new(
+        surroundings: &'a Surroundings,
+        board: &Board,
+        logs: bool,
+    ) -> ProgressView<'a> {
         let logs = logs.then(|| {
-            let form = if board.view.jobs.len() > 1 { Form::Named } else { Form::Unchanged };
+            let form = if board.view.jobs.len() > 1 {
+                Form::Named
+            } else {
+                Form::Unchanged
+            };
             Following::new(&board.view, Selection::default(), form)
         });
         let now = Instant::now();
-        ProgressView { surroundings, began: now, bars: None, drawn: now, logs }
+        ProgressView {
+            surroundings,
+            began: now,
+            bars: None,
+            drawn: now,
+            logs,
+        }
     }
 
     fn page(&self) -> &Page {
@@ -79,7 +93,8 @@ impl<'a> ProgressView<'a> {
         } else {
             matches!(job.state, JobState::Running | JobState::Unknown)
                 || job.state.is_final()
-                || (job.state == JobState::Pending && (job.retry_at.is_some() || job.message.is_some()))
+                || (job.state == JobState::Pending
+                    && (job.retry_at.is_some() || job.message.is_some()))
         }
     }
 
@@ -100,20 +115,33 @@ impl<'a> ProgressView<'a> {
         }
         for (row, job) in bars.rows.iter().zip(running) {
             let started = job.attempts.last().and_then(|attempt| attempt.started);
-            let elapsed = started.map_or(String::new(), |started| duration(now.seconds_since(started)));
+            let elapsed = started.map_or(String::new(), |started| {
+                duration(now.seconds_since(started))
+            });
             let name = crate::render::text::cut(&job.name, width.saturating_sub(24));
             let number = job.attempts.last().map_or(1, |attempt| attempt.number);
-            let again = if number > 1 { format!(", attempt {number}") } else { String::new() };
+            let again = if number > 1 {
+                format!(", attempt {number}")
+            } else {
+                String::new()
+            };
             let state = page.paint(style::state(job.state), job.state.as_str());
             row.set_message(format!("  {name}  {state}  {elapsed}{again}"));
             row.tick();
         }
         let counts = &board.view.summary.counts;
-        let ended: u32 = JobState::ALL.iter().filter(|state| state.is_final()).map(|state| counts.of(*state)).sum();
+        let ended: u32 = JobState::ALL
+            .iter()
+            .filter(|state| state.is_final())
+            .map(|state| counts.of(*state))
+            .sum();
         let bar = drawn_bar(ended, counts.total(), 20);
         let elapsed = duration(now.seconds_since(board.view.summary.created));
         let tally = tally(counts, &page);
-        bars.total.set_message(format!("{bar} {ended}/{}  {tally}  {elapsed}", counts.total()));
+        bars.total.set_message(format!(
+            "{bar} {ended}/{}  {tally}  {elapsed}",
+            counts.total()
+        ));
         bars.total.tick();
     }
 }
@@ -122,7 +150,11 @@ impl Bars {
     fn new() -> Bars {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
         let total = all.add(plain_bar());
-        Bars { all, rows: Vec::new(), total }
+        Bars {
+            all,
+            rows: Vec::new(),
+            total,
+        }
     }
 }
 
@@ -136,7 +168,9 @@ fn plain_bar() -> ProgressBar {
 
 /// `━━━━━━━╸───`, `part` of `whole` in so many columns.
 fn drawn_bar(part: u32, whole: u32, columns: usize) -> String {
-    let filled = (part as usize * columns).checked_div(whole as usize).unwrap_or(columns);
+    let filled = (part as usize * columns)
+        .checked_div(whole as usize)
+        .unwrap_or(columns);
     format!("{}{}", "━".repeat(filled), "─".repeat(columns - filled))
 }
 
@@ -144,12 +178,18 @@ impl Live for ProgressView<'_> {
     fn begin(&mut self, board: &Board) -> Result<(), Report> {
         let summary = &board.view.summary;
         let title = self.page().paint(style::STRONG, &summary.title);
-        self.line(&format!("mizzen: experiment {} ({title}), {}", summary.id, count(board.view.jobs.len(), "job")));
+        self.line(&format!(
+            "mizzen: experiment {} ({title}), {}",
+            summary.id,
+            count(board.view.jobs.len(), "job")
+        ));
         Ok(())
     }
 
     fn change(&mut self, board: &Board, event: &Event, change: Change) -> Result<(), Report> {
-        let Change::Job(index) = change else { return Ok(()) };
+        let Change::Job(index) = change else {
+            return Ok(());
+        };
         if let Some(logs) = &mut self.logs {
             logs.look_again(index);
             // What a job has written stands before what is said about it.
@@ -164,16 +204,24 @@ impl Live for ProgressView<'_> {
     }
 
     fn pump(&mut self, board: &Board) -> Result<bool, Report> {
-        let Some(logs) = &mut self.logs else { return Ok(false) };
+        let Some(logs) = &mut self.logs else {
+            return Ok(false);
+        };
         match &self.bars {
-            Some(bars) => bars.all.suspend(|| logs.pump(&board.view, &self.surroundings.output)),
+            Some(bars) => bars
+                .all
+                .suspend(|| logs.pump(&board.view, &self.surroundings.output)),
             None => logs.pump(&board.view, &self.surroundings.output),
         }
     }
 
     fn tick(&mut self, board: &Board, now: Timestamp) {
         let output = &self.surroundings.output;
-        if output.talk.terminal && !output.quiet && self.began.elapsed() >= PATIENCE && self.drawn.elapsed() >= REDRAW {
+        if output.talk.terminal
+            && !output.quiet
+            && self.began.elapsed() >= PATIENCE
+            && self.drawn.elapsed() >= REDRAW
+        {
             self.drawn = Instant::now();
             self.draw(board, now);
         }
@@ -201,7 +249,9 @@ impl Live for ProgressView<'_> {
         let summary = &board.view.summary;
         let output = &self.surroundings.output;
         let page = &output.talk;
-        let lasted = summary.ended.map_or(0.0, |ended| ended.seconds_since(summary.created));
+        let lasted = summary
+            .ended
+            .map_or(0.0, |ended| ended.seconds_since(summary.created));
         output.say(&format!(
             "mizzen: {} {} after {}: {}",
             page.paint(style::STRONG, &summary.title),
@@ -210,7 +260,11 @@ impl Live for ProgressView<'_> {
             tally(&summary.counts, page),
         ));
         let id = &summary.id;
-        let failed = board.view.jobs.iter().find(|job| job.state == JobState::Failed);
+        let failed = board
+            .view
+            .jobs
+            .iter()
+            .find(|job| job.state == JobState::Failed);
         match failed {
             Some(job) => output.hint(&format!(
                 "`mizzen logs {id} {}` shows its whole output, `mizzen retry {id}` runs again what did not succeed",
@@ -229,22 +283,47 @@ fn job_line(job: &JobView, event: &Event, page: &Page) -> String {
     let head = format!("{time} {} {state}", job.name);
     let attempt = job.attempts.last();
     match (&event.kind, attempt) {
-        (EventKind::Ended { state: ended, retry, .. }, Some(attempt)) => {
-            let lasted = attempt.ended.zip(attempt.started).map(|(ended, started)| ended.seconds_since(started));
-            let after = lasted.map_or(String::new(), |seconds| format!(" after {}", duration(seconds)));
+        (
+            EventKind::Ended {
+                state: ended,
+                retry,
+                ..
+            },
+            Some(attempt),
+        ) => {
+            let lasted = attempt
+                .ended
+                .zip(attempt.started)
+                .map(|(ended, started)| ended.seconds_since(started));
+            let after = lasted.map_or(String::new(), |seconds| {
+                format!(" after {}", duration(seconds))
+            });
             match (retry, ended) {
                 (Some(retry), _) => {
                     let wait = duration(retry.at.seconds_since(event.time));
                     let why = failure(job, attempt, page);
-                    format!("{head} for attempt {} in {wait}; attempt {}{after}: {why}", attempt.number + 1, attempt.number)
+                    format!(
+                        "{head} for attempt {} in {wait}; attempt {}{after}: {why}",
+                        attempt.number + 1,
+                        attempt.number
+                    )
                 }
                 (None, JobState::Succeeded) => format!("{head}{after}"),
-                (None, JobState::Failed) => format!("{head}{after}: {}", failure(job, attempt, page)),
+                (None, JobState::Failed) => {
+                    format!("{head}{after}: {}", failure(job, attempt, page))
+                }
                 (None, _) => format!("{head}{after}: {}", failure_words(job, attempt)),
             }
         }
-        (EventKind::Started { attempt: number, .. }, _) if *number > 1 => format!("{head} attempt {number}"),
-        (EventKind::Skipped { message, .. }, _) => format!("{head}: {}", crate::render::text::printable(message)),
+        (
+            EventKind::Started {
+                attempt: number, ..
+            },
+            _,
+        ) if *number > 1 => format!("{head} attempt {number}"),
+        (EventKind::Skipped { message, .. }, _) => {
+            format!("{head}: {}", crate::render::text::printable(message))
+        }
         (EventKind::Observed { detail, .. }, _) if !detail.is_empty() => {
             format!("{head}: {}", crate::render::text::printable(detail))
         }

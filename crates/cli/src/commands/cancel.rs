@@ -7,9 +7,9 @@ use mizzen_core::watch::ensure_supervised;
 
 use crate::attach::{SUPERVISION_CHECK, wait_for_change};
 use crate::complete;
+use crate::render::Outcome;
 use crate::render::experiment::{self, ExperimentStatus};
 use crate::render::text::count;
-use crate::render::Outcome;
 use crate::report::Report;
 use crate::select::{self, ExperimentArg};
 use crate::surroundings::Surroundings;
@@ -43,19 +43,42 @@ pub(crate) fn run(args: CancelArgs, surroundings: &Surroundings) -> Result<Outco
     let view = store.view(&id)?;
     let jobs = select::jobs(&view, &args.jobs)?;
     let chosen = |index: u32| jobs.is_empty() || jobs.contains(&index);
-    let unfinished = view.jobs.iter().filter(|job| chosen(job.index) && !job.state.is_final()).count();
+    let unfinished = view
+        .jobs
+        .iter()
+        .filter(|job| chosen(job.index) && !job.state.is_final())
+        .count();
     if unfinished == 0 {
-        surroundings.output.say(&format!("{id}: nothing to cancel; {} ended before", if jobs.len() == 1 { "the job has" } else { "all jobs have" }));
-        return Ok(if args.json { Outcome::show(ExperimentStatus::of(view), true) } else { Outcome::done(crate::report::Status::Succeeded) });
+        surroundings.output.say(&format!(
+            "{id}: nothing to cancel; {} ended before",
+            if jobs.len() == 1 {
+                "the job has"
+            } else {
+                "all jobs have"
+            }
+        ));
+        return Ok(if args.json {
+            Outcome::show(ExperimentStatus::of(view), true)
+        } else {
+            Outcome::done(crate::report::Status::Succeeded)
+        });
     }
-    let mode = if args.kill { CancelMode::Kill } else { CancelMode::Terminate };
+    let mode = if args.kill {
+        CancelMode::Kill
+    } else {
+        CancelMode::Terminate
+    };
     submit::cancel(&surroundings.context, &mut store, &id, &jobs, mode)?;
     let mut view = view;
     if !args.no_wait {
         let mut version = store.data_version()?;
         loop {
             view = store.view(&id)?;
-            if view.jobs.iter().all(|job| !chosen(job.index) || job.state.is_final()) {
+            if view
+                .jobs
+                .iter()
+                .all(|job| !chosen(job.index) || job.state.is_final())
+            {
                 break;
             }
             ensure_supervised(&surroundings.context, &store, &id)?;
@@ -65,8 +88,18 @@ pub(crate) fn run(args: CancelArgs, surroundings: &Surroundings) -> Result<Outco
     if args.json {
         return Ok(Outcome::show(ExperimentStatus::of(view), true));
     }
-    let verb = if args.no_wait { "asked to end" } else { "ended" };
-    surroundings.output.say(&format!("{id}: {} {verb}", count(unfinished, "job")));
-    surroundings.output.say(&experiment::header(&view, &surroundings.output.talk, surroundings.now()));
+    let verb = if args.no_wait {
+        "asked to end"
+    } else {
+        "ended"
+    };
+    surroundings
+        .output
+        .say(&format!("{id}: {} {verb}", count(unfinished, "job")));
+    surroundings.output.say(&experiment::header(
+        &view,
+        &surroundings.output.talk,
+        surroundings.now(),
+    ));
     Ok(Outcome::done(crate::report::Status::Succeeded))
 }

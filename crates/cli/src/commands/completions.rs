@@ -31,11 +31,16 @@ pub(crate) struct CompletionsArgs {
 /// Nobody reads it.
 pub(crate) fn run(args: CompletionsArgs, surroundings: &Surroundings) -> Result<Outcome, Report> {
     let shells = Shells::builtins();
-    let shell = shells
-        .completer(&args.shell)
-        .ok_or_else(|| Report::usage(format!("there are no completions for the shell `{}`", args.shell)))?;
+    let shell = shells.completer(&args.shell).ok_or_else(|| {
+        Report::usage(format!(
+            "there are no completions for the shell `{}`",
+            args.shell
+        ))
+    })?;
     let mut script = Vec::new();
-    shell.write_registration("COMPLETE", "mizzen", "mizzen", "mizzen", &mut script).map_err(Report::from_output)?;
+    shell
+        .write_registration("COMPLETE", "mizzen", "mizzen", "mizzen", &mut script)
+        .map_err(Report::from_output)?;
     surroundings.output.write(&script)?;
     Ok(Outcome::done(Status::Succeeded))
 }

@@ -12,7 +12,9 @@ use mizzen_core::store::Store;
 
 use super::executors::configured;
 use crate::complete;
-use crate::render::documents::{CheckDocument, CheckStatus, ConfiguredExecutor, DoctorDocument, json};
+use crate::render::documents::{
+    CheckDocument, CheckStatus, ConfiguredExecutor, DoctorDocument, json,
+};
 use crate::render::text::{bytes, printable};
 use crate::render::{Outcome, Page, Show, View, style};
 use crate::report::{Report, Status};
@@ -23,8 +25,14 @@ const LITTLE_SPACE: u64 = 1 << 30;
 
 /// The programs that mizzen runs, and what for.
 const TOOLS: [(&str, &str); 7] = [
-    ("git", "to find what code a job ran, and for the git packager"),
-    ("python3", "for tasks with `module`, and for Python callables"),
+    (
+        "git",
+        "to find what code a job ran, and for the git packager",
+    ),
+    (
+        "python3",
+        "for tasks with `module`, and for Python callables",
+    ),
     ("bash", "for inline scripts without a `#!` line"),
     ("ssh", "for executors on other machines"),
     ("rsync", "for executors on other machines"),
@@ -54,58 +62,116 @@ pub(crate) fn run(args: DoctorArgs, surroundings: &Surroundings) -> Result<Outco
         checks.extend(home(context));
         checks.push(database(context));
         checks.push(agent(context));
-        checks.extend(TOOLS.iter().map(|(program, purpose)| tool(program, purpose, context)));
+        checks.extend(
+            TOOLS
+                .iter()
+                .map(|(program, purpose)| tool(program, purpose, context)),
+        );
     }
     match (configured(surroundings), &args.executor) {
-        (Ok(document), None) => checks.extend(document.configured.iter().flat_map(|found| place(found, context))),
+        (Ok(document), None) => checks.extend(
+            document
+                .configured
+                .iter()
+                .flat_map(|found| place(found, context)),
+        ),
         (Ok(document), Some(name)) => {
-            let found = document.configured.iter().find(|executor| executor.name == *name);
+            let found = document
+                .configured
+                .iter()
+                .find(|executor| executor.name == *name);
             let found = found.ok_or_else(|| {
-                Report::usage(format!("there is no executor `{name}`")).hint("`mizzen executors` lists them")
+                Report::usage(format!("there is no executor `{name}`"))
+                    .hint("`mizzen executors` lists them")
             })?;
             checks.extend(place(found, context));
         }
         (Err(report), Some(_)) => return Err(report),
         (Err(report), None) => {
             report.show(&surroundings.output);
-            checks.push(failed("executors", "their configuration is wrong", "correct the files named above"));
+            checks.push(failed(
+                "executors",
+                "their configuration is wrong",
+                "correct the files named above",
+            ));
         }
     }
-    let ok = checks.iter().all(|check| check.status != CheckStatus::Failed);
-    let status = if ok { Status::Succeeded } else { Status::Failed };
+    let ok = checks
+        .iter()
+        .all(|check| check.status != CheckStatus::Failed);
+    let status = if ok {
+        Status::Succeeded
+    } else {
+        Status::Failed
+    };
     Ok(Outcome::show(Findings(DoctorDocument { ok, checks }), args.json).with_status(status))
 }
 
 fn fine(name: &str, detail: impl Into<String>) -> CheckDocument {
-    CheckDocument { name: name.to_owned(), status: CheckStatus::Ok, detail: detail.into(), hint: None }
+    CheckDocument {
+        name: name.to_owned(),
+        status: CheckStatus::Ok,
+        detail: detail.into(),
+        hint: None,
+    }
 }
 
 fn warning(name: &str, detail: impl Into<String>, hint: impl Into<String>) -> CheckDocument {
-    CheckDocument { status: CheckStatus::Warning, hint: Some(hint.into()), ..fine(name, detail) }
+    CheckDocument {
+        status: CheckStatus::Warning,
+        hint: Some(hint.into()),
+        ..fine(name, detail)
+    }
 }
 
 fn failed(name: &str, detail: impl Into<String>, hint: impl Into<String>) -> CheckDocument {
-    CheckDocument { status: CheckStatus::Failed, hint: Some(hint.into()), ..fine(name, detail) }
+    CheckDocument {
+        status: CheckStatus::Failed,
+        hint: Some(hint.into()),
+        ..fine(name, detail)
+    }
 }
 
 fn home(context: &Context) -> Vec<CheckDocument> {
     let home = &context.home;
     let Ok(found) = fs_err::metadata(home) else {
-        let parent = home.ancestors().find(|folder| folder.exists()).unwrap_or(Utf8Path::new("/"));
+        let parent = home
+            .ancestors()
+            .find(|folder| folder.exists())
+            .unwrap_or(Utf8Path::new("/"));
         return vec![match writable(parent) {
-            Ok(()) => fine("home", format!("{home} will be made by the first experiment")),
-            Err(error) => failed("home", format!("{home} can't be made: {error}"), "set MIZZEN_HOME to a folder of yours"),
+            Ok(()) => fine(
+                "home",
+                format!("{home} will be made by the first experiment"),
+            ),
+            Err(error) => failed(
+                "home",
+                format!("{home} can't be made: {error}"),
+                "set MIZZEN_HOME to a folder of yours",
+            ),
         }];
     };
     if !found.is_dir() {
-        return vec![failed("home", format!("{home} is no folder"), "move it away, or set MIZZEN_HOME")];
+        return vec![failed(
+            "home",
+            format!("{home} is no folder"),
+            "move it away, or set MIZZEN_HOME",
+        )];
     }
     let mut checks = Vec::new();
     let mode = found.permissions().mode() & 0o777;
     let mine = found.uid() == nix::unistd::geteuid().as_raw();
     checks.push(match writable(home) {
-        Err(error) => failed("home", format!("{home} can't be written: {error}"), "give yourself the right to write there, or set MIZZEN_HOME"),
-        Ok(()) if !mine => warning("home", format!("{home} belongs to somebody else"), "set MIZZEN_HOME to a folder of yours"),
+        Err(error) => failed(
+            "home",
+            format!("{home} can't be written: {error}"),
+            "give yourself the right to write there, or set MIZZEN_HOME",
+        ),
+        Ok(()) if !mine => warning(
+            "home",
+            format!("{home} belongs to somebody else"),
+            "set MIZZEN_HOME to a folder of yours",
+        ),
         Ok(()) if mode & 0o077 != 0 => warning(
             "home",
             format!("{home} is open to others (mode {mode:o})"),
@@ -131,9 +197,14 @@ fn home(context: &Context) -> Vec<CheckDocument> {
 /// Whether a file can be made there: permissions alone don't tell of read-only disks and quotas.
 fn writable(folder: &Utf8Path) -> std::io::Result<()> {
     let probe = folder.join(format!(".mizzen-doctor-{}", std::process::id()));
-    fs_err::write(&probe, b"x").and_then(|()| fs_err::remove_file(&probe)).map_err(|error| {
-        std::error::Error::source(&error).map_or_else(|| error.kind().into(), |source| std::io::Error::other(source.to_string()))
-    })
+    fs_err::write(&probe, b"x")
+        .and_then(|()| fs_err::remove_file(&probe))
+        .map_err(|error| {
+            std::error::Error::source(&error).map_or_else(
+                || error.kind().into(),
+                |source| std::io::Error::other(source.to_string()),
+            )
+        })
 }
 
 fn database(context: &Context) -> CheckDocument {
@@ -145,7 +216,9 @@ fn database(context: &Context) -> CheckDocument {
         Ok(None) => fine("database", "none yet; the first experiment makes it"),
         Ok(Some(store)) => fine("database", format!("{} is sound", store.path())),
         Err(error) => {
-            let hint = error.hint().unwrap_or_else(|| "use another home: MIZZEN_HOME".to_owned());
+            let hint = error
+                .hint()
+                .unwrap_or_else(|| "use another home: MIZZEN_HOME".to_owned());
             failed("database", error.to_string(), hint)
         }
     }
@@ -154,23 +227,35 @@ fn database(context: &Context) -> CheckDocument {
 fn agent(context: &Context) -> CheckDocument {
     let hint = "the agent must run on this machine; MIZZEN_AGENT names another executable of it";
     // It is written into a folder of its own if the home is not there yet: a check leaves nothing behind.
-    let temporary = (!context.home.exists()).then(|| std::env::temp_dir().join(format!("mizzen-doctor-{}", std::process::id())));
-    let home = match temporary.as_ref().and_then(|path| Utf8PathBuf::from_path_buf(path.clone()).ok()) {
+    let temporary = (!context.home.exists())
+        .then(|| std::env::temp_dir().join(format!("mizzen-doctor-{}", std::process::id())));
+    let home = match temporary
+        .as_ref()
+        .and_then(|path| Utf8PathBuf::from_path_buf(path.clone()).ok())
+    {
         Some(temporary) => temporary,
         None => context.home.clone(),
     };
     let answer = context.agent.path(&home).and_then(|path| {
-        let output = Command::new(&path).arg("--version").stdin(Stdio::null()).output()?;
+        let output = Command::new(&path)
+            .arg("--version")
+            .stdin(Stdio::null())
+            .output()?;
         Ok((path, output))
     });
     if let Some(temporary) = temporary {
         let _ = fs_err::remove_dir_all(temporary);
     }
     match answer {
-        Ok((_, output)) if output.status.success() => {
-            fine("agent", printable(String::from_utf8_lossy(&output.stdout).trim()))
-        }
-        Ok((path, output)) => failed("agent", format!("{path} ended with {}", output.status), hint),
+        Ok((_, output)) if output.status.success() => fine(
+            "agent",
+            printable(String::from_utf8_lossy(&output.stdout).trim()),
+        ),
+        Ok((path, output)) => failed(
+            "agent",
+            format!("{path} ended with {}", output.status),
+            hint,
+        ),
         Err(error) => failed("agent", format!("it can't be started: {error}"), hint),
     }
 }
@@ -178,9 +263,14 @@ fn agent(context: &Context) -> CheckDocument {
 fn tool(program: &str, purpose: &str, context: &Context) -> CheckDocument {
     let path = context.variable("PATH").unwrap_or_default();
     let executable = |file: &Utf8PathBuf| {
-        fs_err::metadata(file).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+        fs_err::metadata(file)
+            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
     };
-    let found = path.split(':').filter(|folder| !folder.is_empty()).map(|folder| Utf8Path::new(folder).join(program)).find(executable);
+    let found = path
+        .split(':')
+        .filter(|folder| !folder.is_empty())
+        .map(|folder| Utf8Path::new(folder).join(program))
+        .find(executable);
     match found {
         Some(file) => fine(program, file.as_str()),
         None => CheckDocument {
@@ -192,15 +282,25 @@ fn tool(program: &str, purpose: &str, context: &Context) -> CheckDocument {
 
 fn place(found: &ConfiguredExecutor, context: &Context) -> Vec<CheckDocument> {
     let settings = found.settings.as_object().cloned().unwrap_or_default();
-    let config = ExecutorConfig { kind: found.kind.clone(), settings };
+    let config = ExecutorConfig {
+        kind: found.kind.clone(),
+        settings,
+    };
     let checks = executor::check(&found.name, &config, context);
     if checks.is_empty() {
-        return vec![fine(&format!("executor {}", found.name), format!("{}, nothing to check", found.kind))];
+        return vec![fine(
+            &format!("executor {}", found.name),
+            format!("{}, nothing to check", found.kind),
+        )];
     }
     checks
         .into_iter()
         .map(|check| CheckDocument {
-            name: if check.name.contains(&found.name) { check.name } else { format!("executor {}: {}", found.name, check.name) },
+            name: if check.name.contains(&found.name) {
+                check.name
+            } else {
+                format!("executor {}: {}", found.name, check.name)
+            },
             status: match check.status {
                 executor::CheckStatus::Ok => CheckStatus::Ok,
                 executor::CheckStatus::Warning => CheckStatus::Warning,
@@ -217,8 +317,19 @@ struct Findings(DoctorDocument);
 impl Show for Findings {
     fn text(&self, view: &View) -> String {
         let page = &view.page;
-        let mut text: String = self.0.checks.iter().map(|check| line(check, page)).collect();
-        let number = |status| self.0.checks.iter().filter(|check| check.status == status).count();
+        let mut text: String = self
+            .0
+            .checks
+            .iter()
+            .map(|check| line(check, page))
+            .collect();
+        let number = |status| {
+            self.0
+                .checks
+                .iter()
+                .filter(|check| check.status == status)
+                .count()
+        };
         let (failed, warnings) = (number(CheckStatus::Failed), number(CheckStatus::Warning));
         text.push_str(&match (failed, warnings) {
             (0, 0) => "all is well\n".to_owned(),
@@ -239,7 +350,12 @@ fn line(check: &CheckDocument, page: &Page) -> String {
         CheckStatus::Warning => ("!", style::WARNING),
         CheckStatus::Failed => ("✗", style::ERROR),
     };
-    let mut text = format!("{} {}: {}\n", page.paint(style, sign), check.name, check.detail);
+    let mut text = format!(
+        "{} {}: {}\n",
+        page.paint(style, sign),
+        check.name,
+        check.detail
+    );
     if let Some(hint) = &check.hint {
         text.push_str(&format!("  {} {hint}\n", page.paint(style::HINT, "hint:")));
     }

@@ -36,7 +36,10 @@ pub(crate) fn run(args: ExecutorsArgs, surroundings: &Surroundings) -> Result<Ou
         return Ok(Outcome::show(Places(document), args.json));
     };
     document.configured.retain(|executor| executor.name == name);
-    let kind = document.configured.first().map_or(name.clone(), |executor| executor.kind.clone());
+    let kind = document
+        .configured
+        .first()
+        .map_or(name.clone(), |executor| executor.kind.clone());
     document.kinds.retain(|entry| entry.kind == kind);
     if document.kinds.is_empty() {
         return Err(Report::usage(format!("there is no executor `{name}`"))
@@ -56,25 +59,37 @@ pub(crate) fn configured(surroundings: &Surroundings) -> Result<ExecutorsDocumen
     let loaded = config::load(&layers, &[], &environment, &executor::vocabulary())
         .map_err(|failure| Report::rendered(failure.render(surroundings.output.talk.color)))?;
     let origins = origins(&layers);
-    let configured = loaded.spec.executors.into_iter().map(|(name, spec)| ConfiguredExecutor {
-        origin: origins.get(&name).cloned().unwrap_or_else(|| "built-in".to_owned()),
-        kind: spec.kind,
-        settings: Value::Object(spec.settings),
-        name,
-    });
+    let configured = loaded
+        .spec
+        .executors
+        .into_iter()
+        .map(|(name, spec)| ConfiguredExecutor {
+            origin: origins
+                .get(&name)
+                .cloned()
+                .unwrap_or_else(|| "built-in".to_owned()),
+            kind: spec.kind,
+            settings: Value::Object(spec.settings),
+            name,
+        });
     let kinds = executor::registry().iter().map(|entry| KindDocument {
         kind: entry.kind.to_owned(),
         summary: entry.summary.to_owned(),
         settings: (entry.schema)(),
     });
-    Ok(ExecutorsDocument { kinds: kinds.collect(), configured: configured.collect() })
+    Ok(ExecutorsDocument {
+        kinds: kinds.collect(),
+        configured: configured.collect(),
+    })
 }
 
 /// The file that has the last word about each executor.
 fn origins(layers: &[Layer]) -> BTreeMap<String, String> {
     let mut origins = BTreeMap::new();
     for layer in layers {
-        let Ok(document) = layer.text.parse::<toml::Table>() else { continue };
+        let Ok(document) = layer.text.parse::<toml::Table>() else {
+            continue;
+        };
         let executors = document.get("executors").and_then(toml::Value::as_table);
         for name in executors.into_iter().flat_map(|table| table.keys()) {
             origins.insert(name.clone(), layer.name.clone());
@@ -105,7 +120,11 @@ impl Show for Places {
         for entry in &self.0.kinds {
             kinds.row([entry.kind.as_str().into(), entry.summary.as_str().into()]);
         }
-        format!("{}\n{}", configured.render(&view.page), kinds.render(&view.page))
+        format!(
+            "{}\n{}",
+            configured.render(&view.page),
+            kinds.render(&view.page)
+        )
     }
 
     fn json(&self) -> Value {
@@ -115,8 +134,14 @@ impl Show for Places {
 
 /// `nodes=2 partition="a100"`.
 fn settings(settings: &Value) -> String {
-    let Value::Object(settings) = settings else { return String::new() };
-    settings.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+    let Value::Object(settings) = settings else {
+        return String::new();
+    };
+    settings
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 struct Place {
@@ -155,8 +180,17 @@ impl Show for Place {
                 table.row([
                     Cell::styled(name, style::STRONG),
                     type_words(schema).into(),
-                    schema.get("default").filter(|value| !value.is_null()).map_or(String::new(), Value::to_string).into(),
-                    schema.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " ").into(),
+                    schema
+                        .get("default")
+                        .filter(|value| !value.is_null())
+                        .map_or(String::new(), Value::to_string)
+                        .into(),
+                    schema
+                        .get("description")
+                        .and_then(Value::as_str)
+                        .unwrap_or_default()
+                        .replace('\n', " ")
+                        .into(),
                 ]);
             }
             text.push_str(&table.render(page));
@@ -179,15 +213,30 @@ fn type_words(schema: &Value) -> String {
         Some(word) => Some(word.to_owned()),
     };
     if let Some(words) = schema.get("enum").and_then(Value::as_array) {
-        let words: Vec<String> = words.iter().filter_map(|word| word.as_str().map(str::to_owned)).collect();
+        let words: Vec<String> = words
+            .iter()
+            .filter_map(|word| word.as_str().map(str::to_owned))
+            .collect();
         return format!("one of {}", words.join(", "));
     }
     match schema.get("type") {
-        Some(Value::Array(types)) => types.iter().filter_map(word).collect::<Vec<_>>().join(" or "),
+        Some(Value::Array(types)) => types
+            .iter()
+            .filter_map(word)
+            .collect::<Vec<_>>()
+            .join(" or "),
         Some(one) => word(one).unwrap_or_default(),
         None => {
-            let any = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array);
-            let mut words: Vec<String> = any.into_iter().flatten().map(type_words).filter(|word| !word.is_empty()).collect();
+            let any = schema
+                .get("anyOf")
+                .or_else(|| schema.get("oneOf"))
+                .and_then(Value::as_array);
+            let mut words: Vec<String> = any
+                .into_iter()
+                .flatten()
+                .map(type_words)
+                .filter(|word| !word.is_empty())
+                .collect();
             words.dedup();
             words.join(" or ")
         }

@@ -77,10 +77,25 @@ impl OnFailureArgs {
 /// # Errors
 /// The file, the flags or the configuration are wrong, the store can't be written; or as any attached command.
 pub(crate) fn run(args: LaunchArgs, surroundings: &Surroundings) -> Result<Outcome, Report> {
-    let source = Source::File { path: args.file, format: args.format };
+    let source = Source::File {
+        path: args.file,
+        format: args.format,
+    };
     let prepared = prepare(&source, &args.jobs, args.on_failure.word(), surroundings)?;
     let context = &surroundings.context;
     let mut store = Store::open(&context.home)?;
-    submit::create(context, &mut store, &prepared.plan, &prepared.id, &prepared.record)?;
-    attach_or_detach(surroundings, store, prepared.id, &args.attach, Shown::Progress { logs: args.logs })
+    submit::create(
+        context,
+        &mut store,
+        &prepared.plan,
+        &prepared.id,
+        &prepared.record,
+    )?;
+    attach_or_detach(
+        surroundings,
+        store,
+        prepared.id,
+        &args.attach,
+        Shown::Progress { logs: args.logs },
+    )
 }

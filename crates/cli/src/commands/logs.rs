@@ -72,22 +72,39 @@ pub(crate) fn run(args: LogsArgs, surroundings: &Surroundings) -> Result<Outcome
     let view = store.view(&id)?;
     let jobs = select::jobs(&view, &args.jobs)?;
     check(&args, &view, &jobs)?;
-    let form = match (args.json, args.no_prefix, view.jobs.len() == 1 || jobs.len() == 1) {
+    let form = match (
+        args.json,
+        args.no_prefix,
+        view.jobs.len() == 1 || jobs.len() == 1,
+    ) {
         (true, ..) => Form::Json,
         (_, true, _) => Form::Bare,
         (_, _, true) => Form::Unchanged,
         (_, _, false) => Form::Named,
     };
-    let selection = Selection { jobs, rank: args.rank, attempt: args.attempt, tail: args.tail, grep: args.grep };
+    let selection = Selection {
+        jobs,
+        rank: args.rank,
+        attempt: args.attempt,
+        tail: args.tail,
+        grep: args.grep,
+    };
     if args.follow {
         follow(&store, &id, view, selection, form, surroundings)?;
         return Ok(Outcome::done(Status::Succeeded));
     }
-    let read = LogLines::of_jobs(form, &view, &selection.jobs).show(&surroundings.output, |sink| logs::read(&view, &selection, sink))?;
+    let read = LogLines::of_jobs(form, &view, &selection.jobs)
+        .show(&surroundings.output, |sink| {
+            logs::read(&view, &selection, sink)
+        })?;
     if read == 0 {
-        surroundings.output.say(&format!("{id}: nothing has been written yet"));
+        surroundings
+            .output
+            .say(&format!("{id}: nothing has been written yet"));
         if !view.summary.state.is_final() {
-            surroundings.output.hint(&format!("`mizzen logs -f {id}` waits for it"));
+            surroundings
+                .output
+                .hint(&format!("`mizzen logs -f {id}` waits for it"));
         }
     }
     Ok(Outcome::done(Status::Succeeded))
@@ -109,7 +126,12 @@ fn follow(
     loop {
         following.pump(&view, output)?;
         let is_chosen = |job: &&JobView| chosen.is_empty() || chosen.contains(&job.index);
-        if view.jobs.iter().filter(is_chosen).all(|job| job.state.is_final()) {
+        if view
+            .jobs
+            .iter()
+            .filter(is_chosen)
+            .all(|job| job.state.is_final())
+        {
             return following.finish(&view, output);
         }
         rest(following.descriptor(), PAUSE);
@@ -128,11 +150,21 @@ fn follow(
 
 /// A rank or an attempt that is not there is a mistake, not an empty log.
 fn check(args: &LogsArgs, view: &ExperimentView, jobs: &[u32]) -> Result<(), Report> {
-    let chosen = || view.jobs.iter().filter(|job| jobs.is_empty() || jobs.contains(&job.index));
+    let chosen = || {
+        view.jobs
+            .iter()
+            .filter(|job| jobs.is_empty() || jobs.contains(&job.index))
+    };
     if let Some(number) = args.attempt {
-        let most = chosen().filter_map(|job| job.attempts.last()).map(|attempt| attempt.number).max().unwrap_or(0);
+        let most = chosen()
+            .filter_map(|job| job.attempts.last())
+            .map(|attempt| attempt.number)
+            .max()
+            .unwrap_or(0);
         if number == 0 || number > most && !args.follow {
-            return Err(Report::usage(format!("there is no attempt {number}; there have been {most}")));
+            return Err(Report::usage(format!(
+                "there is no attempt {number}; there have been {most}"
+            )));
         }
     }
     Ok(())

@@ -33,7 +33,10 @@ pub(crate) struct LsArgs {
 /// Reads a state's word, in any case.
 fn state(text: &str) -> Result<JobState, String> {
     text.parse().map_err(|()| {
-        let known: Vec<String> = JobState::ALL.iter().map(|state| state.as_str().to_lowercase()).collect();
+        let known: Vec<String> = JobState::ALL
+            .iter()
+            .map(|state| state.as_str().to_lowercase())
+            .collect();
         format!("there is no such state; there are: {}", known.join(", "))
     })
 }
@@ -43,14 +46,20 @@ fn state(text: &str) -> Result<JobState, String> {
 /// # Errors
 /// The store can't be read.
 pub(crate) fn run(args: LsArgs, surroundings: &Surroundings) -> Result<Outcome, Report> {
-    let filter =
-        Filter { title: args.title, state: args.state, limit: (args.limit > 0).then_some(args.limit) };
+    let filter = Filter {
+        title: args.title,
+        state: args.state,
+        limit: (args.limit > 0).then_some(args.limit),
+    };
     let Some(store) = Store::open_existing(&surroundings.context.home)? else {
         return Ok(Outcome::show(List(Vec::new()), args.json));
     };
     let experiments = store.experiments(&filter)?;
     if !args.json && Some(experiments.len()) == filter.limit.map(|limit| limit as usize) {
-        surroundings.output.hint(&format!("only the newest {} are shown; `-n 0` shows all", args.limit));
+        surroundings.output.hint(&format!(
+            "only the newest {} are shown; `-n 0` shows all",
+            args.limit
+        ));
     }
     Ok(Outcome::show(List(experiments), args.json))
 }
@@ -68,9 +77,15 @@ impl Show for List {
             Column::new("DURATION").right(),
         ]);
         for experiment in &self.0 {
-            let ended: u32 =
-                JobState::ALL.iter().filter(|state| state.is_final()).map(|state| experiment.counts.of(*state)).sum();
-            let lasted = experiment.ended.unwrap_or(view.now).seconds_since(experiment.created);
+            let ended: u32 = JobState::ALL
+                .iter()
+                .filter(|state| state.is_final())
+                .map(|state| experiment.counts.of(*state))
+                .sum();
+            let lasted = experiment
+                .ended
+                .unwrap_or(view.now)
+                .seconds_since(experiment.created);
             table.row([
                 Cell::from(experiment.id.as_str()),
                 experiment.title.as_str().into(),
@@ -84,6 +99,8 @@ impl Show for List {
     }
 
     fn json(&self) -> serde_json::Value {
-        json(&ListDocument(self.0.iter().map(ListedExperiment::of).collect()))
+        json(&ListDocument(
+            self.0.iter().map(ListedExperiment::of).collect(),
+        ))
     }
 }

@@ -9,7 +9,9 @@ use mizzen_core::submit::{self, JobPreview};
 use super::launch::OnFailureArgs;
 use super::show::shell_line;
 use crate::prepare::{FileFormat, OrderedJobArgs, Source, prepare};
-use crate::render::documents::{FileDocument, PlanDocument, PlannedJobDocument, VariableDocument, json};
+use crate::render::documents::{
+    FileDocument, PlanDocument, PlannedJobDocument, VariableDocument, json,
+};
 use crate::render::text::count;
 use crate::render::time::duration;
 use crate::render::{Outcome, Page, Show, View, style};
@@ -48,8 +50,14 @@ pub(crate) struct PlanArgs {
 /// The file, the flags or the configuration are wrong.
 pub(crate) fn run(args: PlanArgs, surroundings: &Surroundings) -> Result<Outcome, Report> {
     let source = match args.file {
-        Some(path) => Source::File { path, format: args.format },
-        None => Source::Command { words: args.command, name: args.name },
+        Some(path) => Source::File {
+            path,
+            format: args.format,
+        },
+        None => Source::Command {
+            words: args.command,
+            name: args.name,
+        },
     };
     let prepared = prepare(&source, &args.jobs, args.on_failure.word(), surroundings)?;
     let jobs = submit::preview(&surroundings.context, &prepared.plan, &prepared.id)?;
@@ -71,13 +79,21 @@ fn planned_job(job: JobPreview) -> PlannedJobDocument {
         executor: job.executor,
         kind: job.kind,
         argv: job.argv,
-        env: job.env.into_iter().map(|(name, value)| VariableDocument { name, value }).collect(),
+        env: job
+            .env
+            .into_iter()
+            .map(|(name, value)| VariableDocument { name, value })
+            .collect(),
         workdir: job.workdir,
         after: job.after,
         files: job
             .files
             .into_iter()
-            .map(|file| FileDocument { path: file.path, contents: file.contents, executable: file.executable })
+            .map(|file| FileDocument {
+                path: file.path,
+                contents: file.contents,
+                executable: file.executable,
+            })
             .collect(),
         timeout: job.timeout,
         retries: job.retries.failure,
@@ -111,13 +127,24 @@ impl Show for Preview {
 }
 
 fn job_text(job: &PlannedJobDocument, page: &Page) -> String {
-    let place = if job.executor == job.kind { job.executor.clone() } else { format!("{} ({})", job.executor, job.kind) };
+    let place = if job.executor == job.kind {
+        job.executor.clone()
+    } else {
+        format!("{} ({})", job.executor, job.kind)
+    };
     let mut text = format!("{}  on {place}\n", page.paint(style::STRONG, &job.name));
     let mut line = |name: &str, value: &str| {
-        text.push_str(&format!("  {} {value}\n", page.paint(style::FAINT, &format!("{name:<8}"))));
+        text.push_str(&format!(
+            "  {} {value}\n",
+            page.paint(style::FAINT, &format!("{name:<8}"))
+        ));
     };
     for (rank, argv) in job.argv.iter().enumerate() {
-        let name = if job.argv.len() == 1 { "command".to_owned() } else { format!("rank {rank}") };
+        let name = if job.argv.len() == 1 {
+            "command".to_owned()
+        } else {
+            format!("rank {rank}")
+        };
         line(&name, &shell_line(argv));
     }
     line("in", &job.workdir);
@@ -131,12 +158,25 @@ fn job_text(job: &PlannedJobDocument, page: &Page) -> String {
         line("retries", &job.retries.to_string());
     }
     for VariableDocument { name, value } in &job.env {
-        line("env", &format!("{name}={}", shell_line(std::slice::from_ref(value))));
+        line(
+            "env",
+            &format!("{name}={}", shell_line(std::slice::from_ref(value))),
+        );
     }
     for file in &job.files {
-        line("file", &format!("{}{}", file.path, if file.executable { " (executable)" } else { "" }));
+        line(
+            "file",
+            &format!(
+                "{}{}",
+                file.path,
+                if file.executable { " (executable)" } else { "" }
+            ),
+        );
         for content in file.contents.lines() {
-            line("", &format!("│ {}", crate::render::text::printable(content)));
+            line(
+                "",
+                &format!("│ {}", crate::render::text::printable(content)),
+            );
         }
     }
     text

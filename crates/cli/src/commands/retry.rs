@@ -5,8 +5,8 @@ use mizzen_core::submit;
 
 use crate::attach::{AttachArgs, Shown, attach_or_detach};
 use crate::complete;
-use crate::render::text::count;
 use crate::render::Outcome;
+use crate::render::text::count;
 use crate::report::Report;
 use crate::select::{self, ExperimentOrLatest};
 use crate::surroundings::Surroundings;
@@ -32,6 +32,14 @@ pub(crate) fn run(args: RetryArgs, surroundings: &Surroundings) -> Result<Outcom
     let id = select::experiment(&store, &args.experiment.experiment)?;
     let jobs = select::jobs(&store.view(&id)?, &args.jobs)?;
     let again = submit::retry(&surroundings.context, &mut store, &id, &jobs)?;
-    surroundings.output.say(&format!("{id}: {} to run again", count(again.len(), "job")));
-    attach_or_detach(surroundings, store, id, &args.attach, Shown::Progress { logs: false })
+    surroundings
+        .output
+        .say(&format!("{id}: {} to run again", count(again.len(), "job")));
+    attach_or_detach(
+        surroundings,
+        store,
+        id,
+        &args.attach,
+        Shown::Progress { logs: false },
+    )
 }

@@ -49,17 +49,33 @@ pub(crate) fn run(args: RmArgs, surroundings: &Surroundings) -> Result<Outcome, 
     for id in &ids {
         let summary = store.summary(id)?;
         if !summary.state.is_final() && !args.force {
-            return Err(Report::usage(format!("{id} ({}) is {}; nothing was removed", summary.title, summary.state))
-                .hint(format!("`mizzen cancel {id}` ends it; `mizzen rm --force {id}` does both")));
+            return Err(Report::usage(format!(
+                "{id} ({}) is {}; nothing was removed",
+                summary.title, summary.state
+            ))
+            .hint(format!(
+                "`mizzen cancel {id}` ends it; `mizzen rm --force {id}` does both"
+            )));
         }
     }
-    if !args.yes && !confirmed(&ids.iter().map(ToString::to_string).collect::<Vec<_>>(), surroundings)? {
+    if !args.yes
+        && !confirmed(
+            &ids.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            surroundings,
+        )?
+    {
         surroundings.output.say("nothing was removed");
         return Ok(Outcome::done(Status::Failed));
     }
     for id in &ids {
         if args.force && !store.summary(id)?.state.is_final() {
-            submit::cancel(&surroundings.context, &mut store, id, &[], CancelMode::Terminate)?;
+            submit::cancel(
+                &surroundings.context,
+                &mut store,
+                id,
+                &[],
+                CancelMode::Terminate,
+            )?;
             let mut version = store.data_version()?;
             while !store.summary(id)?.state.is_final() {
                 ensure_supervised(&surroundings.context, &store, id)?;
@@ -68,8 +84,12 @@ pub(crate) fn run(args: RmArgs, surroundings: &Surroundings) -> Result<Outcome, 
         }
         submit::remove(&surroundings.context, &mut store, id)?;
     }
-    surroundings.output.say(&format!("removed {}", count(ids.len(), "experiment")));
-    let removed = Removed(RemovedDocument { removed: ids.iter().map(ToString::to_string).collect() });
+    surroundings
+        .output
+        .say(&format!("removed {}", count(ids.len(), "experiment")));
+    let removed = Removed(RemovedDocument {
+        removed: ids.iter().map(ToString::to_string).collect(),
+    });
     Ok(Outcome::show(removed, args.json))
 }
 
@@ -79,9 +99,15 @@ fn confirmed(ids: &[String], surroundings: &Surroundings) -> Result<bool, Report
     if !stdin.is_terminal() || !surroundings.output.talk.terminal {
         return Ok(true);
     }
-    surroundings.output.complain(&format!("remove {} with all logs and files? [y/N]", ids.join(", ")));
+    surroundings.output.complain(&format!(
+        "remove {} with all logs and files? [y/N]",
+        ids.join(", ")
+    ));
     let mut answer = String::new();
-    stdin.lock().read_line(&mut answer).map_err(|error| Report::usage(format!("can't read the answer: {error}")))?;
+    stdin
+        .lock()
+        .read_line(&mut answer)
+        .map_err(|error| Report::usage(format!("can't read the answer: {error}")))?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 

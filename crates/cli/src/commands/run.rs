@@ -40,9 +40,23 @@ pub(crate) struct RunArgs {
 /// # Errors
 /// The flags or the configuration are wrong, the store can't be written; or as any attached command.
 pub(crate) fn run(args: RunArgs, surroundings: &Surroundings) -> Result<Outcome, Report> {
-    let prepared = prepare(&Source::Command { words: args.command, name: args.name }, &args.jobs, None, surroundings)?;
+    let prepared = prepare(
+        &Source::Command {
+            words: args.command,
+            name: args.name,
+        },
+        &args.jobs,
+        None,
+        surroundings,
+    )?;
     let context = &surroundings.context;
     let mut store = Store::open(&context.home)?;
-    submit::create(context, &mut store, &prepared.plan, &prepared.id, &prepared.record)?;
+    submit::create(
+        context,
+        &mut store,
+        &prepared.plan,
+        &prepared.id,
+        &prepared.record,
+    )?;
     attach_or_detach(surroundings, store, prepared.id, &args.attach, Shown::Log)
 }

@@ -3,8 +3,8 @@
 use clap::Args;
 use mizzen_core::{config, executor};
 
-use crate::render::documents::{SCHEMA_NAMES, schema};
 use crate::render::Outcome;
+use crate::render::documents::{SCHEMA_NAMES, schema};
 use crate::report::{Report, Status};
 use crate::surroundings::Surroundings;
 
@@ -17,7 +17,10 @@ pub(crate) struct SchemaArgs {
 }
 
 fn names() -> clap::builder::PossibleValuesParser {
-    std::iter::once("experiment").chain(SCHEMA_NAMES).collect::<Vec<_>>().into()
+    std::iter::once("experiment")
+        .chain(SCHEMA_NAMES)
+        .collect::<Vec<_>>()
+        .into()
 }
 
 /// Prints a schema.
@@ -29,7 +32,8 @@ pub(crate) fn run(args: SchemaArgs, surroundings: &Surroundings) -> Result<Outco
         Some(schema) => schema,
         None => config::json_schema(&executor::vocabulary()),
     };
-    let text = serde_json::to_string_pretty(&document).map_err(|error| Report::from_output(error.into()))?;
+    let text = serde_json::to_string_pretty(&document)
+        .map_err(|error| Report::from_output(error.into()))?;
     surroundings.output.print(&format!("{text}\n"))?;
     Ok(Outcome::done(Status::Succeeded))
 }

@@ -31,14 +31,28 @@ pub(crate) fn run(args: ShowArgs, surroundings: &Surroundings) -> Result<Outcome
     let id = select::experiment(&store, &args.experiment.experiment)?;
     let view = store.view(&id)?;
     let record = store.document(&id)?;
-    let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let words = record.get("command").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let text = |name: &str| {
+        record
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let words = record
+        .get("command")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     let document = ShowDocument {
         id: id.to_string(),
         title: view.summary.title.clone(),
         created: view.summary.created.to_text(),
         dir: view.dir.to_string(),
-        command: words.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        command: words
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect(),
         user: text("user"),
         host: text("host"),
         workdir: text("workdir"),
@@ -47,7 +61,13 @@ pub(crate) fn run(args: ShowArgs, surroundings: &Surroundings) -> Result<Outcome
         document: record.get("document").cloned().unwrap_or_default(),
         provenance: record.get("provenance").cloned().unwrap_or_default(),
     };
-    Ok(Outcome::show(Origins { document, created: view.summary.created }, args.json))
+    Ok(Outcome::show(
+        Origins {
+            document,
+            created: view.summary.created,
+        },
+        args.json,
+    ))
 }
 
 struct Origins {
@@ -59,9 +79,21 @@ impl Show for Origins {
     fn text(&self, view: &View) -> String {
         let document = &self.document;
         let page = &view.page;
-        let mut text = format!("{}  {}\n", page.paint(style::STRONG, &document.title), document.id);
+        let mut text = format!(
+            "{}  {}\n",
+            page.paint(style::STRONG, &document.title),
+            document.id
+        );
         let facts = [
-            ("created", format!("{} by {} on {}", date(self.created), document.user, document.host)),
+            (
+                "created",
+                format!(
+                    "{} by {} on {}",
+                    date(self.created),
+                    document.user,
+                    document.host
+                ),
+            ),
             ("command", shell_line(&document.command)),
             ("in", document.workdir.clone()),
             ("folder", document.dir.clone()),
@@ -69,17 +101,38 @@ impl Show for Origins {
             ("plan", document.fingerprint.clone()),
         ];
         for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
-            text.push_str(&format!("{} {value}\n", page.paint(style::FAINT, &format!("{name:<8}"))));
+            text.push_str(&format!(
+                "{} {value}\n",
+                page.paint(style::FAINT, &format!("{name:<8}"))
+            ));
         }
         text.push('\n');
         text.push_str(&configuration(&document.document));
-        if let Some(origins) = document.provenance.as_object().filter(|origins| !origins.is_empty()) {
-            text.push_str(&format!("\n{}\n", page.paint(style::STRONG, "where each value was set")));
-            let origins: Vec<(String, &Value)> = origins.iter().map(|(pointer, origin)| (path(pointer), origin)).collect();
-            let widest = origins.iter().map(|(path, _)| width(path)).max().unwrap_or(0).min(48);
+        if let Some(origins) = document
+            .provenance
+            .as_object()
+            .filter(|origins| !origins.is_empty())
+        {
+            text.push_str(&format!(
+                "\n{}\n",
+                page.paint(style::STRONG, "where each value was set")
+            ));
+            let origins: Vec<(String, &Value)> = origins
+                .iter()
+                .map(|(pointer, origin)| (path(pointer), origin))
+                .collect();
+            let widest = origins
+                .iter()
+                .map(|(path, _)| width(path))
+                .max()
+                .unwrap_or(0)
+                .min(48);
             for (path, origin) in origins {
                 let origin = origin_words(origin);
-                text.push_str(&format!("{path:<widest$}  {}\n", page.paint(style::FAINT, &origin)));
+                text.push_str(&format!(
+                    "{path:<widest$}  {}\n",
+                    page.paint(style::FAINT, &origin)
+                ));
             }
         }
         text
@@ -95,7 +148,9 @@ fn path(pointer: &str) -> String {
     let mut path = String::new();
     for step in pointer.split('/').skip(1) {
         let step = step.replace("~1", "/").replace("~0", "~");
-        let bare = step.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+        let bare = step
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
         if !step.is_empty() && step.chars().all(|c| c.is_ascii_digit()) {
             path.push_str(&format!("[{step}]"));
             continue;
@@ -103,7 +158,11 @@ fn path(pointer: &str) -> String {
         if !path.is_empty() {
             path.push('.');
         }
-        path.push_str(&if bare && !step.is_empty() { step } else { format!("\"{step}\"") });
+        path.push_str(&if bare && !step.is_empty() {
+            step
+        } else {
+            format!("\"{step}\"")
+        });
     }
     path
 }
@@ -115,7 +174,11 @@ fn origin_words(place: &Value) -> String {
     let (origin, source) = (text("origin"), text("source"));
     match origin {
         "built-in" => origin.to_owned(),
-        "user" | "project" | "file" => format!("{source}:{}:{} ({origin})", number("line"), number("column")),
+        "user" | "project" | "file" => format!(
+            "{source}:{}:{} ({origin})",
+            number("line"),
+            number("column")
+        ),
         _ => format!("{source} ({origin})"),
     }
 }
@@ -129,6 +192,8 @@ fn configuration(document: &Value) -> String {
 
 /// Words as a line for a shell. A word with NUL, which no command line can hold, is shown as it is.
 pub(crate) fn shell_line(words: &[String]) -> String {
-    let quoted = words.iter().map(|word| shlex::try_quote(word).map_or_else(|_| word.clone(), |word| word.into_owned()));
+    let quoted = words
+        .iter()
+        .map(|word| shlex::try_quote(word).map_or_else(|_| word.clone(), |word| word.into_owned()));
     quoted.collect::<Vec<_>>().join(" ")
 }

@@ -49,10 +49,19 @@ pub(crate) fn run(args: StatusArgs, surroundings: &Surroundings) -> Result<Outco
 ///
 /// # Errors
 /// The store can't be read.
-pub(crate) fn status(store: &Store, id: &ExperimentId, all: bool) -> Result<ExperimentStatus, Report> {
+pub(crate) fn status(
+    store: &Store,
+    id: &ExperimentId,
+    all: bool,
+) -> Result<ExperimentStatus, Report> {
     let view = store.view(id)?;
     let budgets = if view.jobs.len() <= WITH_BUDGETS {
-        store.plan(id).ok().map(|plan| plan.jobs.iter().map(|job| job.retries.failure + 1).collect())
+        store.plan(id).ok().map(|plan| {
+            plan.jobs
+                .iter()
+                .map(|job| job.retries.failure + 1)
+                .collect()
+        })
     } else {
         None
     };
@@ -61,7 +70,12 @@ pub(crate) fn status(store: &Store, id: &ExperimentId, all: bool) -> Result<Expe
 
 /// Shows the experiment again whenever it changes, and every second, until it has ended. Each time takes the place of the
 /// last on a terminal; the last one is left to the caller.
-fn watch(args: &StatusArgs, store: &Store, id: &ExperimentId, surroundings: &Surroundings) -> Result<(), Report> {
+fn watch(
+    args: &StatusArgs,
+    store: &Store,
+    id: &ExperimentId,
+    surroundings: &Surroundings,
+) -> Result<(), Report> {
     let output = &surroundings.output;
     let mut version = store.data_version()?;
     let mut lines_shown = 0;
@@ -80,6 +94,10 @@ fn watch(args: &StatusArgs, store: &Store, id: &ExperimentId, surroundings: &Sur
         if !output.data.terminal {
             output.print("\n")?;
         }
-        wait_for_change(store, &mut version, Duration::from_secs(if output.data.terminal { 1 } else { 3600 }))?;
+        wait_for_change(
+            store,
+            &mut version,
+            Duration::from_secs(if output.data.terminal { 1 } else { 3600 }),
+        )?;
     }
 }

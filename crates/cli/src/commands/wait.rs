@@ -41,11 +41,17 @@ pub(crate) fn run(args: WaitArgs, surroundings: &Surroundings) -> Result<Outcome
             break;
         }
         let waited = began.elapsed().as_secs_f64();
-        let left = args.timeout.map_or(f64::INFINITY, |timeout| timeout - waited);
+        let left = args
+            .timeout
+            .map_or(f64::INFINITY, |timeout| timeout - waited);
         if left <= 0.0 {
-            return Err(Report::usage(format!("{id} is still {state} after {}", duration(waited)))
-                .with_status(Status::StillRunning)
-                .hint(format!("it goes on; `mizzen status {id}` shows it, `mizzen cancel {id}` ends it")));
+            return Err(
+                Report::usage(format!("{id} is still {state} after {}", duration(waited)))
+                    .with_status(Status::StillRunning)
+                    .hint(format!(
+                        "it goes on; `mizzen status {id}` shows it, `mizzen cancel {id}` ends it"
+                    )),
+            );
         }
         ensure_supervised(&surroundings.context, &store, &id)?;
         let pause = SUPERVISION_CHECK.min(Duration::from_secs_f64(left.min(60.0)));
@@ -56,6 +62,10 @@ pub(crate) fn run(args: WaitArgs, surroundings: &Surroundings) -> Result<Outcome
     if args.json {
         return Ok(Outcome::show(ExperimentStatus::of(view), true).with_status(status));
     }
-    surroundings.output.say(&experiment::header(&view, &surroundings.output.talk, surroundings.now()));
+    surroundings.output.say(&experiment::header(
+        &view,
+        &surroundings.output.talk,
+        surroundings.now(),
+    ));
     Ok(Outcome::done(status))
 }

@@ -36,7 +36,10 @@ impl Board {
 
     /// The jobs that run.
     pub(crate) fn running(&self) -> impl Iterator<Item = &JobView> {
-        self.view.jobs.iter().filter(|job| job.state == JobState::Running)
+        self.view
+            .jobs
+            .iter()
+            .filter(|job| job.state == JobState::Running)
     }
 
     /// Applies one event, as the store does it to its rows.
@@ -53,19 +56,39 @@ impl Board {
                 self.with_attempt(*job, *attempt, |_| {});
                 Change::Nothing
             }
-            EventKind::Submitted { job, attempt, handle } => {
+            EventKind::Submitted {
+                job,
+                attempt,
+                handle,
+            } => {
                 self.with_attempt(*job, *attempt, |attempt| {
                     attempt.state = JobState::Submitted;
                     attempt.handle = Some(handle.clone());
                 });
                 self.set_state(*job, JobState::Submitted, None, None)
             }
-            EventKind::Observed { job, attempt, state, detail } => {
+            EventKind::Observed {
+                job,
+                attempt,
+                state,
+                detail,
+            } => {
                 self.with_attempt(*job, *attempt, |attempt| attempt.state = *state);
                 let cause = self.view.jobs.get(*job as usize).and_then(|job| job.cause);
-                self.set_state(*job, *state, cause, (!detail.is_empty()).then(|| detail.clone()))
+                self.set_state(
+                    *job,
+                    *state,
+                    cause,
+                    (!detail.is_empty()).then(|| detail.clone()),
+                )
             }
-            EventKind::Started { job, attempt, handle, nodes, time } => {
+            EventKind::Started {
+                job,
+                attempt,
+                handle,
+                nodes,
+                time,
+            } => {
                 self.with_attempt(*job, *attempt, |attempt| {
                     attempt.state = JobState::Running;
                     attempt.handle = Some(handle.clone());
@@ -74,23 +97,47 @@ impl Board {
                 });
                 self.set_state(*job, JobState::Running, None, None)
             }
-            EventKind::Ended { job, attempt, state, cause, message, record, retry } => {
+            EventKind::Ended {
+                job,
+                attempt,
+                state,
+                cause,
+                message,
+                record,
+                retry,
+            } => {
                 let record = record.as_deref();
                 self.with_attempt(*job, *attempt, |attempt| {
                     attempt.state = *state;
                     attempt.cause = *cause;
-                    attempt.started = attempt.started.or(record.map(|record| Timestamp(record.started)));
-                    attempt.ended = Some(record.map_or(event.time, |record| Timestamp(record.ended)));
+                    attempt.started = attempt
+                        .started
+                        .or(record.map(|record| Timestamp(record.started)));
+                    attempt.ended =
+                        Some(record.map_or(event.time, |record| Timestamp(record.ended)));
                     attempt.record = record.filter(|_| *state != JobState::Succeeded).cloned();
                 });
-                let state = if retry.is_some() { JobState::Pending } else { *state };
+                let state = if retry.is_some() {
+                    JobState::Pending
+                } else {
+                    *state
+                };
                 let change = self.set_state(*job, state, *cause, message.clone());
-                self.with_job(*job, |job| job.retry_at = retry.as_ref().map(|retry| retry.at));
+                self.with_job(*job, |job| {
+                    job.retry_at = retry.as_ref().map(|retry| retry.at)
+                });
                 change
             }
-            EventKind::Skipped { job, cause, message } => {
-                self.set_state(*job, JobState::Cancelled, Some(*cause), Some(message.clone()))
-            }
+            EventKind::Skipped {
+                job,
+                cause,
+                message,
+            } => self.set_state(
+                *job,
+                JobState::Cancelled,
+                Some(*cause),
+                Some(message.clone()),
+            ),
             EventKind::Reset { job } => {
                 self.view.summary.state = JobState::Submitted;
                 self.view.summary.ended = None;
@@ -113,7 +160,9 @@ impl Board {
     /// Changes an attempt, which is made first if it isn't there.
     fn with_attempt(&mut self, index: u32, number: u32, change: impl FnOnce(&mut AttemptView)) {
         let id = &self.view.summary.id;
-        let Some(job) = self.view.jobs.get_mut(index as usize) else { return };
+        let Some(job) = self.view.jobs.get_mut(index as usize) else {
+            return;
+        };
         if job.attempts.last().is_none_or(|last| last.number < number) {
             job.attempts.push(AttemptView {
                 number,
@@ -128,13 +177,26 @@ impl Board {
                 record: None,
             });
         }
-        if let Some(attempt) = job.attempts.iter_mut().rev().find(|attempt| attempt.number == number) {
+        if let Some(attempt) = job
+            .attempts
+            .iter_mut()
+            .rev()
+            .find(|attempt| attempt.number == number)
+        {
             change(attempt);
         }
     }
 
-    fn set_state(&mut self, index: u32, state: JobState, cause: Option<Cause>, message: Option<String>) -> Change {
-        let Some(job) = self.view.jobs.get_mut(index as usize) else { return Change::Nothing };
+    fn set_state(
+        &mut self,
+        index: u32,
+        state: JobState,
+        cause: Option<Cause>,
+        message: Option<String>,
+    ) -> Change {
+        let Some(job) = self.view.jobs.get_mut(index as usize) else {
+            return Change::Nothing;
+        };
         let changed = job.state != state || job.message != message;
         let counts = &mut self.view.summary.counts.0;
         counts[job.state as usize] = counts[job.state as usize].saturating_sub(1);
@@ -143,6 +205,10 @@ impl Board {
         job.cause = cause;
         job.message = message;
         job.retry_at = None;
-        if changed { Change::Job(index) } else { Change::Nothing }
+        if changed {
+            Change::Job(index)
+        } else {
+            Change::Nothing
+        }
     }
 }

@@ -77,7 +77,11 @@ impl StatusDocument {
             title: view.summary.title.clone(),
             state: view.summary.state,
             created: view.summary.created.to_text(),
-            jobs: view.jobs.iter().map(|job| JobDocument::of(view, job)).collect(),
+            jobs: view
+                .jobs
+                .iter()
+                .map(|job| JobDocument::of(view, job))
+                .collect(),
         }
     }
 }
@@ -89,17 +93,29 @@ impl JobDocument {
             state: job.state,
             cause: job.cause,
             executor: job.executor.clone(),
-            handle: job.attempts.last().and_then(|attempt| attempt.handle.as_ref()).map(|handle| handle.0.clone()),
-            attempts: job.attempts.iter().map(|attempt| AttemptDocument::of(view, job, attempt)).collect(),
+            handle: job
+                .attempts
+                .last()
+                .and_then(|attempt| attempt.handle.as_ref())
+                .map(|handle| handle.0.clone()),
+            attempts: job
+                .attempts
+                .iter()
+                .map(|attempt| AttemptDocument::of(view, job, attempt))
+                .collect(),
         }
     }
 }
 
 impl AttemptDocument {
     fn of(view: &ExperimentView, job: &JobView, attempt: &AttemptView) -> AttemptDocument {
-        let failed_first = attempt.record.as_ref().and_then(|record| record.first_failure.as_ref());
+        let failed_first = attempt
+            .record
+            .as_ref()
+            .and_then(|record| record.first_failure.as_ref());
         let rank = failed_first.map_or(0, |failure| failure.rank);
-        let log = mizzen_core::logs::attempt_dir(view, job, attempt.number).join(format!("rank-{rank}.log"));
+        let log = mizzen_core::logs::attempt_dir(view, job, attempt.number)
+            .join(format!("rank-{rank}.log"));
         AttemptDocument {
             number: attempt.number,
             state: attempt.state,
@@ -364,8 +380,17 @@ pub(crate) fn json(document: &impl Serialize) -> serde_json::Value {
 }
 
 /// The names of the published schemas.
-pub(crate) const SCHEMA_NAMES: [&str; 9] =
-    ["status", "ls", "show", "plan", "logs", "executors", "doctor", "rm", "started"];
+pub(crate) const SCHEMA_NAMES: [&str; 9] = [
+    "status",
+    "ls",
+    "show",
+    "plan",
+    "logs",
+    "executors",
+    "doctor",
+    "rm",
+    "started",
+];
 
 /// The schema of a published document.
 pub(crate) fn schema(name: &str) -> Option<serde_json::Value> {

@@ -28,7 +28,11 @@ pub(crate) struct ExperimentStatus {
 impl ExperimentStatus {
     /// Without attempt budgets.
     pub(crate) fn of(view: ExperimentView) -> ExperimentStatus {
-        ExperimentStatus { view, budgets: None, all: false }
+        ExperimentStatus {
+            view,
+            budgets: None,
+            all: false,
+        }
     }
 }
 
@@ -49,7 +53,10 @@ impl Show for ExperimentStatus {
         text.push_str(&self.table(&jobs, view).render(page));
         let left_out = self.view.jobs.len() - jobs.len();
         if left_out > 0 {
-            let note = format!("… and {}; `--all` shows every one", count(left_out, "more job"));
+            let note = format!(
+                "… and {}; `--all` shows every one",
+                count(left_out, "more job")
+            );
             text.push_str(&page.paint(style::FAINT, &note));
             text.push('\n');
         }
@@ -75,16 +82,25 @@ impl ExperimentStatus {
         ]);
         for job in jobs {
             let last = job.attempts.last();
-            let exit = last.filter(|_| job.state.is_final()).and_then(|attempt| attempt.exit_code);
-            let budget = self.budgets.as_ref().and_then(|budgets| budgets.get(job.index as usize));
+            let exit = last
+                .filter(|_| job.state.is_final())
+                .and_then(|attempt| attempt.exit_code);
+            let budget = self
+                .budgets
+                .as_ref()
+                .and_then(|budgets| budgets.get(job.index as usize));
             table.row([
                 job.name.as_str().into(),
                 Cell::styled(job.state.as_str(), style::state(job.state)),
                 job.cause.map_or("", Cause::as_str).into(),
-                exit.filter(|code| *code != 0).map_or(String::new(), |code| code.to_string()).into(),
+                exit.filter(|code| *code != 0)
+                    .map_or(String::new(), |code| code.to_string())
+                    .into(),
                 attempts(job, budget.copied()).into(),
                 job.executor.as_str().into(),
-                last.and_then(|attempt| run_time(attempt, view.now)).map_or(String::new(), duration).into(),
+                last.and_then(|attempt| run_time(attempt, view.now))
+                    .map_or(String::new(), duration)
+                    .into(),
                 detail(job, view.now).into(),
             ]);
         }
@@ -96,7 +112,11 @@ impl ExperimentStatus {
 pub(crate) fn header(view: &ExperimentView, page: &Page, now: Timestamp) -> String {
     let summary = &view.summary;
     let lasted = summary.ended.unwrap_or(now).seconds_since(summary.created);
-    let how_long = if summary.state.is_final() { "took" } else { "going on for" };
+    let how_long = if summary.state.is_final() {
+        "took"
+    } else {
+        "going on for"
+    };
     format!(
         "{}  {}  {}  created {}, {how_long} {}",
         page.paint(style::STRONG, &summary.title),
@@ -122,7 +142,12 @@ pub(crate) fn tally(counts: &StateCounts, page: &Page) -> String {
     let parts: Vec<String> = order
         .into_iter()
         .filter(|state| counts.of(*state) > 0)
-        .map(|state| page.paint(style::state(state), &format!("{} {state}", counts.of(state))))
+        .map(|state| {
+            page.paint(
+                style::state(state),
+                &format!("{} {state}", counts.of(state)),
+            )
+        })
         .collect();
     parts.join(" · ")
 }
@@ -136,8 +161,10 @@ fn interesting(jobs: &[JobView]) -> Vec<&JobView> {
         JobState::Cancelled => Some(3),
         JobState::Unsubmitted | JobState::Succeeded => None,
     };
-    let mut chosen: Vec<(i32, &JobView)> =
-        jobs.iter().filter_map(|job| urgency(job).map(|urgency| (urgency, job))).collect();
+    let mut chosen: Vec<(i32, &JobView)> = jobs
+        .iter()
+        .filter_map(|job| urgency(job).map(|urgency| (urgency, job)))
+        .collect();
     chosen.sort_by_key(|(urgency, _)| *urgency);
     chosen.truncate(SHOWN_OF_MANY);
     chosen.into_iter().map(|(_, job)| job).collect()
@@ -147,7 +174,9 @@ fn interesting(jobs: &[JobView]) -> Vec<&JobView> {
 fn attempts(job: &JobView, budget: Option<u32>) -> String {
     match (job.attempts.last(), budget) {
         (None, _) => String::new(),
-        (Some(last), Some(budget)) if budget > 1 => format!("{}/{}", last.number, budget.max(last.number)),
+        (Some(last), Some(budget)) if budget > 1 => {
+            format!("{}/{}", last.number, budget.max(last.number))
+        }
         (Some(last), _) => last.number.to_string(),
     }
 }
@@ -167,7 +196,11 @@ fn run_time(attempt: &AttemptView, now: Timestamp) -> Option<f64> {
 fn detail(job: &JobView, now: Timestamp) -> String {
     if let Some(at) = job.retry_at.filter(|_| !job.state.is_final()) {
         let seconds = at.seconds_since(now);
-        return if seconds > 0.0 { format!("next attempt in {}", duration(seconds)) } else { "next attempt now".into() };
+        return if seconds > 0.0 {
+            format!("next attempt in {}", duration(seconds))
+        } else {
+            "next attempt now".into()
+        };
     }
     if let Some(message) = &job.message {
         return printable(message);
@@ -175,9 +208,20 @@ fn detail(job: &JobView, now: Timestamp) -> String {
     if job.state != JobState::Failed {
         return String::new();
     }
-    let record = job.attempts.last().and_then(|attempt| attempt.record.as_ref());
-    let lines = record.and_then(|record| record.first_failure.as_ref()).map(|failure| failure.last_lines.as_slice());
-    lines.unwrap_or_default().iter().rev().map(|line| printable(line)).find(|line| !line.trim().is_empty()).unwrap_or_default()
+    let record = job
+        .attempts
+        .last()
+        .and_then(|attempt| attempt.record.as_ref());
+    let lines = record
+        .and_then(|record| record.first_failure.as_ref())
+        .map(|failure| failure.last_lines.as_slice());
+    lines
+        .unwrap_or_default()
+        .iter()
+        .rev()
+        .map(|line| printable(line))
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or_default()
 }
 
 /// How an attempt ended, in words: `app-failure, rank 1, exit code 3`, `timeout after 5.0s`.
@@ -224,7 +268,12 @@ pub(crate) fn failure(job: &JobView, attempt: &AttemptView, page: &Page) -> Stri
 /// A failed job in one line: how its attempt ended, and what else is known.
 pub(crate) fn failure_words(job: &JobView, attempt: &AttemptView) -> String {
     let mut text = ending(attempt);
-    if let Some(message) = job.message.as_deref().map(printable).filter(|message| !text.contains(message.as_str())) {
+    if let Some(message) = job
+        .message
+        .as_deref()
+        .map(printable)
+        .filter(|message| !text.contains(message.as_str()))
+    {
         if !text.is_empty() {
             text.push_str(": ");
         }
@@ -235,9 +284,17 @@ pub(crate) fn failure_words(job: &JobView, attempt: &AttemptView) -> String {
 
 /// The last lines of the rank that failed first, without blank lines at the end.
 fn last_lines(attempt: &AttemptView) -> Vec<String> {
-    let failure = attempt.record.as_ref().and_then(|record| record.first_failure.as_ref());
-    let mut lines: Vec<String> =
-        failure.map_or_else(Vec::new, |failure| failure.last_lines.iter().map(|line| printable(line)).collect());
+    let failure = attempt
+        .record
+        .as_ref()
+        .and_then(|record| record.first_failure.as_ref());
+    let mut lines: Vec<String> = failure.map_or_else(Vec::new, |failure| {
+        failure
+            .last_lines
+            .iter()
+            .map(|line| printable(line))
+            .collect()
+    });
     while lines.last().is_some_and(|line| line.trim().is_empty()) {
         lines.pop();
     }

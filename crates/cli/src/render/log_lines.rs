@@ -55,14 +55,29 @@ pub(crate) struct LogLines {
 impl LogLines {
     /// Lines in a form.
     pub(crate) fn new(form: Form) -> LogLines {
-        LogLines { form, widest: 0, open: false, buffer: Vec::new() }
+        LogLines {
+            form,
+            widest: 0,
+            open: false,
+            buffer: Vec::new(),
+        }
     }
 
     /// For the chosen jobs of an experiment: the lines of all stand below each other from the first one on.
     pub(crate) fn of_jobs(form: Form, view: &ExperimentView, chosen: &[u32]) -> LogLines {
-        let names = view.jobs.iter().filter(|job| chosen.is_empty() || chosen.contains(&job.index));
-        let widest = names.map(|job| width(&job.name)).filter(|width| *width <= WIDEST_LABEL).max().unwrap_or(0);
-        LogLines { widest: if form == Form::Named { widest } else { 0 }, ..LogLines::new(form) }
+        let names = view
+            .jobs
+            .iter()
+            .filter(|job| chosen.is_empty() || chosen.contains(&job.index));
+        let widest = names
+            .map(|job| width(&job.name))
+            .filter(|width| *width <= WIDEST_LABEL)
+            .max()
+            .unwrap_or(0);
+        LogLines {
+            widest: if form == Form::Named { widest } else { 0 },
+            ..LogLines::new(form)
+        }
     }
 
     /// Takes one line or piece; says whether it is time to write.
@@ -77,8 +92,13 @@ impl LogLines {
             (Some(label), form) => {
                 self.widest = self.widest.max(width(&label));
                 let padded = format!("{label:<widest$} │", widest = self.widest);
-                let color = if form == Form::Named { line.job_index } else { line.rank };
-                self.buffer.extend_from_slice(page.paint(color_of(color), &padded).as_bytes());
+                let color = if form == Form::Named {
+                    line.job_index
+                } else {
+                    line.rank
+                };
+                self.buffer
+                    .extend_from_slice(page.paint(color_of(color), &padded).as_bytes());
                 if !line.bytes.is_empty() {
                     self.buffer.push(b' ');
                 }
@@ -92,7 +112,8 @@ impl LogLines {
                     rank: line.rank,
                     line: String::from_utf8_lossy(line.bytes).into_owned(),
                 };
-                self.buffer.extend_from_slice(json(&document).to_string().as_bytes());
+                self.buffer
+                    .extend_from_slice(json(&document).to_string().as_bytes());
                 self.buffer.push(b'\n');
             }
             (None, _) => {
@@ -161,7 +182,11 @@ pub(crate) struct Following {
 impl Following {
     /// Follows the selected logs of an experiment.
     pub(crate) fn new(view: &ExperimentView, selection: Selection, form: Form) -> Following {
-        let jobs: Vec<(u32, String)> = view.jobs.iter().map(|job| (job.index, job.name.clone())).collect();
+        let jobs: Vec<(u32, String)> = view
+            .jobs
+            .iter()
+            .map(|job| (job.index, job.name.clone()))
+            .collect();
         Following {
             lines: LogLines::of_jobs(form, view, &selection.jobs),
             follower: Follower::new(&view.dir, &jobs, selection),
@@ -179,9 +204,17 @@ impl Following {
     /// # Errors
     /// As [`LogLines::show`].
     pub(crate) fn pump(&mut self, view: &ExperimentView, output: &Output) -> Result<bool, Report> {
-        let Following { follower, lines, ended } = self;
+        let Following {
+            follower,
+            lines,
+            ended,
+        } = self;
         let may_write = |index: u32| {
-            ended.contains(&index) || view.jobs.get(index as usize).is_some_and(|job| !job.state.is_final() && job.state != JobState::Unsubmitted)
+            ended.contains(&index)
+                || view
+                    .jobs
+                    .get(index as usize)
+                    .is_some_and(|job| !job.state.is_final() && job.state != JobState::Unsubmitted)
         };
         let pieces = lines.shows_pieces();
         let news = lines.show(output, |sink| {
@@ -206,7 +239,9 @@ impl Following {
         while self.pump(view, output)? {
             self.ended.extend(view.jobs.iter().map(|job| job.index));
         }
-        let Following { follower, lines, .. } = self;
+        let Following {
+            follower, lines, ..
+        } = self;
         lines.show(output, |sink| follower.finish(sink))
     }
 
@@ -235,7 +270,15 @@ mod tests {
     use super::*;
 
     fn line<'a>(job: &'a str, rank: u32, ranks: u32, bytes: &'a [u8], ended: bool) -> LogLine<'a> {
-        LogLine { job, job_index: 0, attempt: 1, rank, ranks, bytes, ended }
+        LogLine {
+            job,
+            job_index: 0,
+            attempt: 1,
+            rank,
+            ranks,
+            bytes,
+            ended,
+        }
     }
 
     fn shown(form: Form, given: &[LogLine<'_>]) -> String {
@@ -248,7 +291,11 @@ mod tests {
 
     #[test]
     fn the_bytes_of_a_single_rank_stay_as_they_are() {
-        let given = [line("a", 0, 1, b"10%\r", false), line("a", 0, 1, b"20%\r\xff", true), line("a", 0, 1, b"", true)];
+        let given = [
+            line("a", 0, 1, b"10%\r", false),
+            line("a", 0, 1, b"20%\r\xff", true),
+            line("a", 0, 1, b"", true),
+        ];
         let mut lines = LogLines::new(Form::Unchanged);
         for line in &given {
             lines.take(line, &Page::PLAIN);
@@ -267,6 +314,9 @@ mod tests {
     #[test]
     fn json_lines_are_whole_objects() {
         let text = shown(Form::Json, &[line("a", 0, 1, b"\"q\" \xff", true)]);
-        assert_eq!(text, "{\"job\":\"a\",\"attempt\":1,\"rank\":0,\"line\":\"\\\"q\\\" \u{fffd}\"}\n");
+        assert_eq!(
+            text,
+            "{\"job\":\"a\",\"attempt\":1,\"rank\":0,\"line\":\"\\\"q\\\" \u{fffd}\"}\n"
+        );
     }
 }

@@ -31,11 +31,19 @@ pub(crate) struct Page {
 impl Page {
     /// A page without colours and without a width.
     #[cfg(test)]
-    pub(crate) const PLAIN: Page = Page { color: false, terminal: false, width: None };
+    pub(crate) const PLAIN: Page = Page {
+        color: false,
+        terminal: false,
+        width: None,
+    };
 
     /// The text in a style, if colours are wanted.
     pub(crate) fn paint(&self, style: Style, text: &str) -> String {
-        if self.color && style != Style::new() { format!("{style}{text}{style:#}") } else { text.to_owned() }
+        if self.color && style != Style::new() {
+            format!("{style}{text}{style:#}")
+        } else {
+            text.to_owned()
+        }
     }
 }
 
@@ -100,12 +108,20 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// Nothing is left to show.
     pub(crate) fn done(status: Status) -> Outcome {
-        Outcome { status, value: None, json: false }
+        Outcome {
+            status,
+            value: None,
+            json: false,
+        }
     }
 
     /// A value.
     pub(crate) fn show(value: impl Show + 'static, json: bool) -> Outcome {
-        Outcome { status: Status::Succeeded, value: Some(Box::new(value)), json }
+        Outcome {
+            status: Status::Succeeded,
+            value: Some(Box::new(value)),
+            json,
+        }
     }
 
     /// Another exit status.

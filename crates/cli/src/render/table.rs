@@ -22,7 +22,11 @@ pub(crate) struct Column {
 impl Column {
     /// Left-aligned, never cut.
     pub(crate) const fn new(title: &'static str) -> Column {
-        Column { title, right: false, may_be_cut: false }
+        Column {
+            title,
+            right: false,
+            may_be_cut: false,
+        }
     }
 
     /// Aligned to the right.
@@ -48,13 +52,19 @@ pub(crate) struct Cell {
 impl Cell {
     /// With a style.
     pub(crate) fn styled(text: impl Into<String>, style: Style) -> Cell {
-        Cell { text: text.into(), style }
+        Cell {
+            text: text.into(),
+            style,
+        }
     }
 }
 
 impl<T: Into<String>> From<T> for Cell {
     fn from(text: T) -> Cell {
-        Cell { text: text.into(), style: Style::new() }
+        Cell {
+            text: text.into(),
+            style: Style::new(),
+        }
     }
 }
 
@@ -68,7 +78,10 @@ pub(crate) struct Table {
 impl Table {
     /// An empty table.
     pub(crate) fn new(columns: impl Into<Vec<Column>>) -> Table {
-        Table { columns: columns.into(), rows: Vec::new() }
+        Table {
+            columns: columns.into(),
+            rows: Vec::new(),
+        }
     }
 
     /// One more row, a cell for each column.
@@ -84,10 +97,15 @@ impl Table {
             return String::new();
         }
         let widths = self.widths(page);
-        let shown: Vec<usize> = (0..self.columns.len()).filter(|&index| widths[index] > 0).collect();
+        let shown: Vec<usize> = (0..self.columns.len())
+            .filter(|&index| widths[index] > 0)
+            .collect();
         let mut text = String::new();
-        let titles: Vec<Cell> =
-            self.columns.iter().map(|column| Cell::styled(column.title, style::FAINT)).collect();
+        let titles: Vec<Cell> = self
+            .columns
+            .iter()
+            .map(|column| Cell::styled(column.title, style::FAINT))
+            .collect();
         for row in std::iter::once(&titles).chain(&self.rows) {
             let mut line = String::new();
             for (position, &index) in shown.iter().enumerate() {
@@ -119,11 +137,22 @@ impl Table {
             .iter()
             .enumerate()
             .map(|(index, column)| {
-                let content = self.rows.iter().map(|row| width(&row[index].text)).max().unwrap_or(0);
-                if content == 0 { 0 } else { content.max(width(column.title)) }
+                let content = self
+                    .rows
+                    .iter()
+                    .map(|row| width(&row[index].text))
+                    .max()
+                    .unwrap_or(0);
+                if content == 0 {
+                    0
+                } else {
+                    content.max(width(column.title))
+                }
             })
             .collect();
-        let Some(limit) = page.width else { return widths };
+        let Some(limit) = page.width else {
+            return widths;
+        };
         loop {
             let shown = widths.iter().filter(|&&width| width > 0).count();
             let total = widths.iter().sum::<usize>() + GAP.len() * shown.saturating_sub(1);
@@ -134,7 +163,10 @@ impl Table {
                 .filter(|&index| self.columns[index].may_be_cut && widths[index] > NARROWEST)
                 .max_by_key(|&index| widths[index]);
             let Some(widest) = widest else { return widths };
-            widths[widest] = widths[widest].saturating_sub(total - limit).max(NARROWEST).max(widths[widest] / 2);
+            widths[widest] = widths[widest]
+                .saturating_sub(total - limit)
+                .max(NARROWEST)
+                .max(widths[widest] / 2);
         }
     }
 }
@@ -151,7 +183,12 @@ mod tests {
             Column::new("DETAIL").may_be_cut(),
         ]);
         table.row(["prepare".into(), "".into(), "0".into(), "".into()]);
-        table.row([Cell::styled("train", style::STRONG), "".into(), "137".into(), "a long line about memory".into()]);
+        table.row([
+            Cell::styled("train", style::STRONG),
+            "".into(),
+            "137".into(),
+            "a long line about memory".into(),
+        ]);
         table
     }
 
@@ -165,15 +202,33 @@ mod tests {
 
     #[test]
     fn a_narrow_page_cuts_only_what_may_be_cut() {
-        let page = Page { width: Some(26), ..Page::PLAIN };
-        assert_eq!(sample().render(&page), "NAME     EXIT  DETAIL\nprepare     0\ntrain     137  a long lin…\n");
-        let too_narrow = Page { width: Some(3), ..Page::PLAIN };
-        assert!(sample().render(&too_narrow).lines().all(|line| line.len() <= 40), "it ends, and stays readable");
+        let page = Page {
+            width: Some(26),
+            ..Page::PLAIN
+        };
+        assert_eq!(
+            sample().render(&page),
+            "NAME     EXIT  DETAIL\nprepare     0\ntrain     137  a long lin…\n"
+        );
+        let too_narrow = Page {
+            width: Some(3),
+            ..Page::PLAIN
+        };
+        assert!(
+            sample()
+                .render(&too_narrow)
+                .lines()
+                .all(|line| line.len() <= 40),
+            "it ends, and stays readable"
+        );
     }
 
     #[test]
     fn colours_do_not_count_as_columns() {
-        let page = Page { color: true, ..Page::PLAIN };
+        let page = Page {
+            color: true,
+            ..Page::PLAIN
+        };
         let plain = anstream::adapter::strip_str(&sample().render(&page)).to_string();
         let trimmed: Vec<&str> = plain.lines().map(str::trim_end).collect();
         assert_eq!(trimmed.join("\n") + "\n", sample().render(&Page::PLAIN));

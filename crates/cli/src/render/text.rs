@@ -5,7 +5,10 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 /// One line without escape sequences and control characters: a job's log must not be able to write into the reader's
 /// terminal when mizzen quotes it.
 pub(crate) fn printable(line: &str) -> String {
-    let line = line.rsplit('\r').find(|part| !part.trim().is_empty()).unwrap_or(line);
+    let line = line
+        .rsplit('\r')
+        .find(|part| !part.trim().is_empty())
+        .unwrap_or(line);
     anstream::adapter::strip_str(line)
         .to_string()
         .chars()
@@ -42,7 +45,11 @@ pub(crate) fn cut(text: &str, columns: usize) -> String {
 
 /// `1 job`, `3 jobs`.
 pub(crate) fn count(number: usize, word: &str) -> String {
-    if number == 1 { format!("1 {word}") } else { format!("{number} {word}s") }
+    if number == 1 {
+        format!("1 {word}")
+    } else {
+        format!("{number} {word}s")
+    }
 }
 
 /// Bytes as people say them: `812 B`, `3.4 MiB`.
@@ -50,7 +57,11 @@ pub(crate) fn bytes(number: u64) -> String {
     let mut amount = number as f64;
     for unit in ["B", "KiB", "MiB", "GiB", "TiB"] {
         if amount < 1024.0 || unit == "TiB" {
-            return if unit == "B" { format!("{number} B") } else { format!("{amount:.1} {unit}") };
+            return if unit == "B" {
+                format!("{number} B")
+            } else {
+                format!("{amount:.1} {unit}")
+            };
         }
         amount /= 1024.0;
     }
@@ -63,7 +74,10 @@ mod tests {
 
     #[test]
     fn quoted_log_lines_cant_drive_the_terminal() {
-        assert_eq!(printable("\u{1b}[31mred\u{1b}[0m\tand \u{1b}]0;title\u{7}loud\u{7}"), "red and loud");
+        assert_eq!(
+            printable("\u{1b}[31mred\u{1b}[0m\tand \u{1b}]0;title\u{7}loud\u{7}"),
+            "red and loud"
+        );
         assert_eq!(printable("10%\r50%\r100%"), "100%");
         assert_eq!(printable("done\r"), "done");
     }

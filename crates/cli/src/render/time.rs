@@ -49,7 +49,10 @@ pub(crate) fn date(time: Timestamp) -> String {
 
 fn local(time: Timestamp, format: &str) -> String {
     match jiff::Timestamp::from_microsecond(time.0) {
-        Ok(instant) => instant.to_zoned(jiff::tz::TimeZone::system()).strftime(format).to_string(),
+        Ok(instant) => instant
+            .to_zoned(jiff::tz::TimeZone::system())
+            .strftime(format)
+            .to_string(),
         Err(_) => time.to_text(),
     }
 }
@@ -59,9 +62,17 @@ fn local(time: Timestamp, format: &str) -> String {
 /// # Errors
 /// A sentence that says what is accepted.
 pub(crate) fn parse_duration(text: &str) -> Result<f64, String> {
-    let wrong = || format!("`{text}` is no duration; write seconds or units, such as 90, 30s, 5m, 2h, 1h30m or 1d");
+    let wrong = || {
+        format!(
+            "`{text}` is no duration; write seconds or units, such as 90, 30s, 5m, 2h, 1h30m or 1d"
+        )
+    };
     if let Ok(seconds) = text.parse::<f64>() {
-        return if seconds.is_finite() && seconds >= 0.0 { Ok(seconds) } else { Err(wrong()) };
+        return if seconds.is_finite() && seconds >= 0.0 {
+            Ok(seconds)
+        } else {
+            Err(wrong())
+        };
     }
     let mut total = 0.0;
     let mut rest = text.trim();
@@ -69,10 +80,14 @@ pub(crate) fn parse_duration(text: &str) -> Result<f64, String> {
         return Err(wrong());
     }
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .ok_or_else(wrong)?;
         let amount: f64 = rest[..digits].parse().map_err(|_| wrong())?;
         rest = &rest[digits..];
-        let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+        let letters = rest
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(rest.len());
         let unit = match &rest[..letters] {
             "ms" => 0.001,
             "s" | "sec" => 1.0,
@@ -93,15 +108,30 @@ mod tests {
 
     #[test]
     fn durations_have_at_most_two_units() {
-        let shown = [0.0312, 0.44, 9.94, 9.96, 59.4, 60.0, 185.0, 3599.0, 7380.0, 356_400.0].map(duration);
-        assert_eq!(shown, ["31ms", "0.4s", "9.9s", "10s", "59s", "1m 00s", "3m 05s", "59m 59s", "2h 03m", "4d 03h"]);
+        let shown = [
+            0.0312, 0.44, 9.94, 9.96, 59.4, 60.0, 185.0, 3599.0, 7380.0, 356_400.0,
+        ]
+        .map(duration);
+        assert_eq!(
+            shown,
+            [
+                "31ms", "0.4s", "9.9s", "10s", "59s", "1m 00s", "3m 05s", "59m 59s", "2h 03m",
+                "4d 03h"
+            ]
+        );
     }
 
     #[test]
     fn ages_are_relative_and_never_negative() {
         let now = Timestamp(1_800_000_000_000_000);
-        let shown = [-5.0, 0.2, 12.0, 200.0, 20_000.0, 500_000.0].map(|age: f64| ago(now.plus_seconds(-age), now));
-        assert_eq!(shown, ["just now", "just now", "12s ago", "3m ago", "5h ago", "5d ago"]);
+        let shown = [-5.0, 0.2, 12.0, 200.0, 20_000.0, 500_000.0]
+            .map(|age: f64| ago(now.plus_seconds(-age), now));
+        assert_eq!(
+            shown,
+            [
+                "just now", "just now", "12s ago", "3m ago", "5h ago", "5d ago"
+            ]
+        );
     }
 
     #[test]

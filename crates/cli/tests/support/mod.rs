@@ -1,5 +1,8 @@
 //! Whole terminal sessions: a home of its own, the built `mizzen`, and what it said.
-#![expect(clippy::disallowed_methods, reason = "tests read their own surroundings")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests read their own surroundings"
+)]
 #![expect(dead_code, reason = "each test file uses its part")]
 #![expect(unreachable_pub, reason = "shared by several test crates")]
 
@@ -37,9 +40,13 @@ impl Session {
     pub fn new() -> Session {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("mizzen-cli-{}-{number}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("mizzen-cli-{}-{number}", std::process::id()));
         std::fs::create_dir_all(folder.join("work/.git")).unwrap();
-        Session { folder, variables: Vec::new() }
+        Session {
+            folder,
+            variables: Vec::new(),
+        }
     }
 
     /// One more variable for every command.
@@ -95,14 +102,24 @@ impl Session {
     /// Runs a command whose standard output is JSON.
     pub fn json(&self, arguments: &[&str]) -> Value {
         let said = self.run(arguments);
-        serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("mizzen {arguments:?}: {error}: {said:?}"))
+        serde_json::from_str(&said.stdout)
+            .unwrap_or_else(|error| panic!("mizzen {arguments:?}: {error}: {said:?}"))
     }
 
     /// Starts a command and goes on.
     pub fn start(&self, arguments: &[&str]) -> Running {
-        let mut child = self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = self
+            .command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        Running { child, stdout: Some(stdout), seen: String::new() }
+        Running {
+            child,
+            stdout: Some(stdout),
+            seen: String::new(),
+        }
     }
 
     /// A named pipe that a job can wait on, once: `read` from it returns when [`Session::release`] is called.
@@ -123,10 +140,19 @@ impl Drop for Session {
         // Whatever a failed test has left running ends before its folder goes.
         if self.home().exists() {
             let list = self.command(&["ls", "--json", "-n", "0"]).output();
-            let list: Value = list.ok().and_then(|output| serde_json::from_slice(&output.stdout).ok()).unwrap_or_default();
+            let list: Value = list
+                .ok()
+                .and_then(|output| serde_json::from_slice(&output.stdout).ok())
+                .unwrap_or_default();
             for experiment in list.as_array().into_iter().flatten() {
                 if experiment["ended"].is_null() {
-                    let _ = self.command(&["cancel", "--kill", experiment["id"].as_str().unwrap_or_default()]).output();
+                    let _ = self
+                        .command(&[
+                            "cancel",
+                            "--kill",
+                            experiment["id"].as_str().unwrap_or_default(),
+                        ])
+                        .output();
                 }
             }
         }
@@ -159,7 +185,9 @@ impl Running {
                 }
             }
         });
-        let (stdout, found, seen) = receive.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("no `{text}` in time"));
+        let (stdout, found, seen) = receive
+            .recv_timeout(LIMIT)
+            .unwrap_or_else(|_| panic!("no `{text}` in time"));
         self.stdout = Some(stdout);
         self.seen.push_str(&seen);
         assert!(found, "the output ended without `{text}`: {}", self.seen);
@@ -210,7 +238,10 @@ pub fn plain(session: &Session, text: &str) -> String {
         (r"\b0\.1\.0\b", "[VERSION]"),
     ];
     for (pattern, word) in rules {
-        text = Regex::new(pattern).unwrap().replace_all(&text, word).into_owned();
+        text = Regex::new(pattern)
+            .unwrap()
+            .replace_all(&text, word)
+            .into_owned();
     }
     text
 }
@@ -243,11 +274,17 @@ pub fn misfits(schema: &Value, document: &Value) -> Vec<String> {
 
 fn check(root: &Value, schema: &Value, value: &Value, path: &str, found: &mut Vec<String>) {
     let schema = match schema["$ref"].as_str() {
-        Some(reference) => root.pointer(reference.trim_start_matches('#')).unwrap_or(&Value::Null),
+        Some(reference) => root
+            .pointer(reference.trim_start_matches('#'))
+            .unwrap_or(&Value::Null),
         None => schema,
     };
     let Value::Object(rules) = schema else { return };
-    if let Some(choices) = rules.get("anyOf").or_else(|| rules.get("oneOf")).and_then(Value::as_array) {
+    if let Some(choices) = rules
+        .get("anyOf")
+        .or_else(|| rules.get("oneOf"))
+        .and_then(Value::as_array)
+    {
         let fits = |choice: &Value| {
             let mut misfits = Vec::new();
             check(root, choice, value, path, &mut misfits);
@@ -279,21 +316,36 @@ fn check(root: &Value, schema: &Value, value: &Value, path: &str, found: &mut Ve
     if rules.get("const").is_some_and(|only| only != value) {
         found.push(format!("{path}: {value} is not {}", rules["const"]));
     }
-    if rules.get("enum").and_then(Value::as_array).is_some_and(|choices| !choices.contains(value)) {
+    if rules
+        .get("enum")
+        .and_then(Value::as_array)
+        .is_some_and(|choices| !choices.contains(value))
+    {
         found.push(format!("{path}: {value} is none of {}", rules["enum"]));
     }
     let properties = rules.get("properties").and_then(Value::as_object);
     if let Value::Object(entries) = value {
-        for name in rules.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+        for name in rules
+            .get("required")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+        {
             if !entries.contains_key(name) {
                 found.push(format!("{path}: no `{name}`"));
             }
         }
         for (name, entry) in entries {
             let path = format!("{path}/{name}");
-            match (properties.and_then(|properties| properties.get(name)), rules.get("additionalProperties")) {
+            match (
+                properties.and_then(|properties| properties.get(name)),
+                rules.get("additionalProperties"),
+            ) {
                 (Some(rule), _) => check(root, rule, entry, &path, found),
-                (None, Some(Value::Bool(false))) => found.push(format!("{path}: not in the schema")),
+                (None, Some(Value::Bool(false))) => {
+                    found.push(format!("{path}: not in the schema"))
+                }
                 (None, Some(rule)) => check(root, rule, entry, &path, found),
                 (None, None) => {}
             }
@@ -314,14 +366,22 @@ pub fn update_reference() -> bool {
 impl Session {
     /// The process that drives this home's newest experiment.
     pub fn supervisor(&self) -> nix::unistd::Pid {
-        let id = self.json(&["status", "--json"])["id"].as_str().unwrap().to_owned();
+        let id = self.json(&["status", "--json"])["id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         let wanted = format!("supervise\0{id}\0");
         let processes = std::fs::read_dir("/proc").unwrap().flatten();
-        let mut numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let mut numbers =
+            processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
         let is_it = |number: &i32| {
             let line = std::fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
             String::from_utf8_lossy(&line).ends_with(&wanted)
         };
-        nix::unistd::Pid::from_raw(numbers.find(is_it).unwrap_or_else(|| panic!("nobody supervises {id}")))
+        nix::unistd::Pid::from_raw(
+            numbers
+                .find(is_it)
+                .unwrap_or_else(|| panic!("nobody supervises {id}")),
+        )
     }
 }
