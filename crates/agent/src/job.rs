@@ -129,7 +129,6 @@ impl JobInHand {
                 return storage(&path, &error);
             }
         };
-        let now = Instant::now();
         let mut in_hand = Box::new(JobInHand {
             devices,
             verdict: Verdict::new(&job),
@@ -138,7 +137,7 @@ impl JobInHand {
             all_started: false,
             started_at: now_micros(),
             grace: seconds(job.grace),
-            timeout_at: job.timeout.map(|timeout| now + seconds(timeout)),
+            timeout_at: None,
             kill_at: None,
             heartbeat_at: None,
             groups: ToldGroups::default(),
@@ -147,11 +146,14 @@ impl JobInHand {
             oom_kills_before: tools.oom.read(),
             job,
         });
-        in_hand.heartbeat_at = in_hand.heartbeat().map(|period| now + period);
         match in_hand.start_ranks(&logs, &tools.spawner) {
             Ok(()) => in_hand.all_started = true,
             Err(failed) => in_hand.launch_failed(&failed),
         }
+        // All clocks of the job start when its ranks have.
+        let now = Instant::now();
+        in_hand.timeout_at = in_hand.job.timeout.map(|timeout| now + seconds(timeout));
+        in_hand.heartbeat_at = in_hand.heartbeat().map(|period| now + period);
         Begun::InHand(in_hand)
     }
 
@@ -367,7 +369,9 @@ impl JobInHand {
         self.forward(signal);
         // A stopped process takes no signal but SIGKILL before it goes on.
         self.forward(libc::SIGCONT);
-        self.groups.told.extend(self.live.keys());
+        for pid in self.live.keys() {
+            self.groups.told.entry(*pid).or_insert(signal);
+        }
         if !self.live.is_empty() {
             self.kill_at
                 .get_or_insert_with(|| Instant::now() + self.grace);

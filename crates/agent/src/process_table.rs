@@ -51,6 +51,21 @@ impl ProcessStat {
     }
 }
 
+/// Whether a process has a handler of its own for a signal (`SigCgt` of [proc_pid_status(5)]); false if it can't be known.
+///
+/// [proc_pid_status(5)]: https://man7.org/linux/man-pages/man5/proc_pid_status.5.html
+#[must_use]
+pub fn catches(pid: i32, signal: i32) -> bool {
+    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
+        return false;
+    };
+    let set = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let set = set
+        .and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
+        .unwrap_or(0);
+    (1..=64).contains(&signal) && set >> (signal - 1) & 1 == 1
+}
+
 /// The pids of all processes that this process may see, in no order; empty without a `/proc`.
 #[must_use]
 pub fn pids() -> Vec<i32> {

@@ -12,18 +12,19 @@
 //! up here sooner or later, a generation at a time, whatever session or group it fled to. Killing goes by process
 //! group as well as by process: a group is signalled as one, which a process that forks and ends can't outrun.
 //!
-//! What was told to end together with its rank, because it is of the rank's group, is not told again: a program that saves
-//! its state on the first SIGTERM may well give up on a second one, and has the job's whole grace period to finish. It
-//! counts as a straggler only if it must be killed after that.
+//! What was told to end together with its rank, because it is of the rank's group, and catches that signal is not told
+//! again: a program that saves its state on the first SIGTERM may well give up on a second one, and has the job's whole
+//! grace period to finish. What ignores that signal (a shell's background children ignore SIGINT), or came to be just
+//! after it, is told by SIGTERM like everything else.
 //!
 //! Pitfall: what runs as another user (sudo) or sleeps in the kernel on a dead file server can't be ended by anybody
 //! like us. After the last limit such processes are abandoned and named on stderr, so that the job can end.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::time::{Duration, Instant};
 
-use mizzen_agent::process_table::{ProcessStat, pids};
+use mizzen_agent::process_table::{ProcessStat, catches, pids};
 
 use crate::sys;
 
@@ -31,8 +32,12 @@ use crate::sys;
 const LONGEST_GRACE: Duration = Duration::from_secs(2);
 /// How long killing goes on before the rest is given up.
 const KILLING: Duration = Duration::from_secs(30);
-/// The pause between two rounds of killing grows from the first to the second; an ended child cuts it short.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+/// The pauses between two looks grow from this one on; an ended child cuts them short.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+/// No longer than this while killing: what is killed may have made another one before.
+const KILLING_PAUSE: Duration = Duration::from_millis(50);
+/// No longer than this while something is busy with the signal that it got: it may stop catching it (by an exec, say).
+const SPARING_PAUSE: Duration = Duration::from_secs(1);
 
 /// The end of one job's leftovers.
 #[derive(Debug)]
@@ -41,16 +46,18 @@ pub(crate) struct Sweep {
     give_up_at: Instant,
     pause: Duration,
     next_look: Instant,
-    /// Living children that were signalled for outliving their ranks, and have not been seen to end.
+    /// Living children that were signalled here, and have not been seen to end.
     signalled: HashSet<i32>,
+    /// Those of them that count as stragglers: not the ones that are about to follow their rank.
+    counted: HashSet<i32>,
     stragglers: u32,
 }
 
 /// The process groups of ranks that were signalled while their ranks lived.
 #[derive(Debug, Default)]
 pub(crate) struct ToldGroups {
-    /// Told to end.
-    pub(crate) told: HashSet<i32>,
+    /// Told to end, by which signal.
+    pub(crate) told: HashMap<i32, i32>,
     /// Sent SIGKILL: what is still there is on its way out.
     pub(crate) killed: HashSet<i32>,
 }
@@ -74,9 +81,10 @@ impl Sweep {
         Sweep {
             kill_at,
             give_up_at: kill_at + KILLING,
-            pause: PAUSE.0,
+            pause: FIRST_PAUSE,
             next_look: now,
             signalled: HashSet::new(),
+            counted: HashSet::new(),
             stragglers: 0,
         }
     }
@@ -92,7 +100,8 @@ impl Sweep {
 
     /// Takes note of a child's end; true if it was a process that had to be ended.
     pub(crate) fn child_ended(&mut self, pid: i32) -> bool {
-        let straggler = self.signalled.remove(&pid);
+        self.signalled.remove(&pid);
+        let straggler = self.counted.remove(&pid);
         self.stragglers += u32::from(straggler);
         straggler
     }
@@ -123,44 +132,60 @@ impl Sweep {
         if killing && now >= self.give_up_at {
             return Look::GivenUp(left);
         }
+        let mut sparing = false;
         for pid in left {
             let Some(stat) = ProcessStat::read(pid).filter(|stat| !stat.is_dead()) else {
                 continue;
             };
-            let spared = if killing {
-                &groups.killed
-            } else {
-                &groups.told
-            };
-            let new = !spared.contains(&stat.group) && self.signalled.insert(pid);
             if killing {
-                end(&stat, pid, libc::SIGKILL);
-            } else if new {
-                end(&stat, pid, libc::SIGTERM);
-                // A stopped process takes no SIGTERM before it goes on.
-                end(&stat, pid, libc::SIGCONT);
+                self.signalled.insert(pid);
+                if !groups.killed.contains(&stat.group) {
+                    self.counted.insert(pid);
+                }
+                kill(&stat, pid);
+                continue;
             }
+            let told = groups.told.get(&stat.group);
+            if told.is_some_and(|signal| catches(pid, *signal)) {
+                sparing = true;
+                continue;
+            }
+            if !self.signalled.insert(pid) {
+                continue;
+            }
+            if told.is_none() {
+                self.counted.insert(pid);
+            }
+            // Each by itself, so that each is told once. Errors are left aside: it has ended, or can't be ended by us
+            // and will be given up by name. And a stopped process takes no SIGTERM before it goes on.
+            let _ = sys::signal_process(pid, libc::SIGTERM);
+            let _ = sys::signal_process(pid, libc::SIGCONT);
         }
         self.next_look = if killing {
-            now + self.pause
+            now + self.next_pause(KILLING_PAUSE)
+        } else if sparing {
+            self.kill_at.min(now + self.next_pause(SPARING_PAUSE))
         } else {
             self.kill_at
         };
-        if killing {
-            self.pause = (self.pause * 2).min(PAUSE.1);
-        }
         Look::NotYet
+    }
+
+    fn next_pause(&mut self, longest: Duration) -> Duration {
+        let pause = self.pause.min(longest);
+        self.pause = (pause * 2).min(longest);
+        pause
     }
 }
 
-/// Signals a child and the rest of its group, unless that is a group which the agent didn't make room for: ranks start
-/// in sessions of their own, so only a child that the agent was started with can share the agent's group.
-fn end(stat: &ProcessStat, pid: i32, signal: i32) {
+/// Kills a child and the rest of its group, unless that is the agent's own: ranks start in sessions of their own, so
+/// only a child that the agent was started with can share it.
+fn kill(stat: &ProcessStat, pid: i32) {
     // Errors are left aside: it has ended, or it can't be ended and will be given up by name.
     if stat.group != nix::unistd::getpgrp().as_raw() {
-        let _ = sys::signal_group(stat.group, signal);
+        let _ = sys::signal_group(stat.group, libc::SIGKILL);
     }
-    let _ = sys::signal_process(pid, signal);
+    let _ = sys::signal_process(pid, libc::SIGKILL);
 }
 
 /// The children of this process, zombies included.

@@ -202,10 +202,11 @@ pub(crate) fn mistake(error: &clap::Error, words: &[OsString], output: &Output) 
             ));
         } else if let Some(tip) = line.strip_prefix("  tip: ") {
             hints.push(output.hint_line(tip));
-        } else if !line.starts_with("For more information")
-            && !(line.is_empty() && lines.last().is_some_and(String::is_empty))
-        {
-            lines.push(line.to_owned());
+        } else {
+            let again = line.is_empty() && lines.last().is_some_and(String::is_empty);
+            if !again && !line.starts_with("For more information") {
+                lines.push(line.to_owned());
+            }
         }
     }
     while lines.last().is_some_and(String::is_empty) {

@@ -403,7 +403,7 @@ impl OrderedJobArgs {
         let executor = jobs
             .executor
             .as_deref()
-            .unwrap_or(config::spec::DEFAULT_EXECUTOR);
+            .unwrap_or(executor::registry()[0].kind);
         for (id, setting, number) in [
             ("nodes", "nodes", jobs.nodes),
             ("nproc", "ntasks_per_node", jobs.nproc),

@@ -1,5 +1,7 @@
 //! What a terminal is shown: colours, bars that move, tables that fit.
 
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
 mod support;
 
 use std::fs::File;

@@ -3,7 +3,7 @@
 use mizzen_agent::protocol::{Devices, Identity, Refusal, Report};
 use mizzen_agent::record::Outcome;
 
-use crate::support::{Agent, Scratch};
+use crate::support::{Agent, LIMIT, Scratch};
 
 #[test]
 fn of_two_agents_one_starts_the_job() {
@@ -117,10 +117,21 @@ fn two_agents_never_share_a_device() {
     second.ended();
     third.ended();
     // Free at once, and free at once as well when an agent is killed.
-    third.run(&asking("third", 4));
+    // (The rank must have come so far that the kernel has closed what it closes on exec.)
+    let mut ready = scratch.fifo("ready");
+    let mut killed = scratch.shell("third", &format!("echo up > {}; sleep 1000", ready.path));
+    killed.devices = Some(devices(4));
+    third.run(&killed);
     assert_eq!(third.started().len(), 4);
+    ready.line();
     third.child.kill().unwrap();
     third.wait();
+    // What the killed rank had started holds no device, but is still there.
+    assert!(
+        mizzen_agent::identity::sweep(&killed.key, LIMIT)
+            .left
+            .is_empty()
+    );
     first.run(&asking("fourth", 4));
     assert_eq!(first.started().len(), 4);
     go.write("now\n");

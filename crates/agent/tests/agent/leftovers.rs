@@ -120,7 +120,8 @@ fn a_child_of_the_rank_has_the_whole_grace_period_to_save_its_state() {
     go.write("now\n");
     let record = agent.ended().remove(0);
     assert_eq!((record.outcome, record.stragglers), (Outcome::Cancelled, 0));
-    assert_eq!(scratch.log("job", 0), b"saved\n");
+    // The shell may have said "Terminated" of its own child before.
+    assert!(scratch.log("job", 0).ends_with(b"saved\n"));
 }
 
 #[test]

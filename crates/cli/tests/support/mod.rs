@@ -1,4 +1,5 @@
 //! Whole terminal sessions: a home of its own, the built `mizzen`, and what it said.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 #![expect(
     clippy::disallowed_methods,
     reason = "tests read their own surroundings"
@@ -226,12 +227,17 @@ fn said(output: Output) -> Said {
 /// The same session at any time and place: ids, times, durations and the temporary folder become words.
 pub fn plain(session: &Session, text: &str) -> String {
     let mut text = text.replace(&*session.folder.to_string_lossy(), "[FOLDER]");
+    text = text.replace(env!("CARGO_BIN_EXE_mizzen"), "mizzen");
     let rules = [
+        (
+            r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d by \S+ on \S+",
+            "[TIME] by [USER] on [HOST]",
+        ),
         (r"\d\d:\d\d:\d\d", "[CLOCK]"),
         (r"\d{4}-\d\d-\d\d(T| )[\d:.]+Z?", "[TIME]"),
         (r"\b(\d+(\.\d)?s ago|just now)\b", "[AGO]"),
         (r"\b(\d+ms|\d+(\.\d)?s)\b", "[DURATION]"),
-        (r"\bplan [0-9a-f]{16}\b", "plan [FINGERPRINT]"),
+        (r"\b[0-9a-f]{16}\b", "[FINGERPRINT]"),
         // An id's letters (core::model::ids): neither i, l, o nor u.
         (r"\b[0-9a-hjkmnp-tv-z]{10}\b", "[ID]"),
         (r" +\[DURATION\]", "  [DURATION]"),

@@ -21,7 +21,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::diagnostic::{Diagnostic, SourceMap, Span, list_names, quote, suggestion};
 use super::document::{Node, Table, Value};
-use super::spec::DEFAULT_EXECUTOR;
+use super::spec::SecretReference;
 use super::vocabulary::Vocabulary;
 
 /// What is checked, and what it is checked against.
@@ -165,6 +165,23 @@ fn anchor(subject: &Subject<'_>, node: &Node, name: Option<(&str, Span)>) -> Spa
         Some((_, span)) if subject.sources.get(span.source).is_file() => span,
         _ => node.span,
     }
+}
+
+/// The places of secrets that are no references: what stands there may be the secret itself, and is not to be shown.
+pub(super) fn unreferenced_secrets(root: &Node) -> Vec<Span> {
+    let tasks = root.get("tasks").and_then(Node::list).into_iter().flatten();
+    let secrets = tasks
+        .chain(root.get("defaults"))
+        .filter_map(|holder| holder.get("secrets")?.table());
+    let is_reference = |node: &Node| {
+        node.string()
+            .is_some_and(|text| SecretReference::parse(text).is_some())
+    };
+    secrets
+        .flat_map(Table::iter)
+        .filter(|entry| !is_reference(&entry.node))
+        .map(|entry| entry.node.span)
+        .collect()
 }
 
 impl<'a> Checker<'a> {
@@ -339,10 +356,7 @@ impl<'a> Checker<'a> {
             return;
         };
         let known = self.executor_names();
-        if known.contains(&name)
-            || self.subject.broken_executors.contains(name)
-            || (name == DEFAULT_EXECUTOR && known.is_empty())
-        {
+        if known.contains(&name) || self.subject.broken_executors.contains(name) {
             return;
         }
         let error = Diagnostic::at(

@@ -130,13 +130,7 @@ fn resolve_one(
             )));
         };
         if path.contains(&base) {
-            let shown: Vec<&str> = path.iter().copied().chain([base]).collect();
-            let shown = &shown[shown.iter().position(|name| *name == base).unwrap_or(0)..];
-            return Err(Box::new(Diagnostic::at(
-                extends.span,
-                format!("executors extend each other in a circle: {}", arrows(shown)),
-                "",
-            )));
+            return Err(circle(&path, base, named, extends.span));
         }
         let Some(entry) = named
             .entry(base)
@@ -193,6 +187,27 @@ fn resolve_one(
     }
     merged.span = node.span;
     Ok(Some(merged))
+}
+
+/// The error for a circle: the same for all executors that run into it, so that it is reported once.
+fn circle(path: &[&str], closing: &str, named: &Table, span: Span) -> Box<Diagnostic> {
+    let begin = path.iter().position(|name| *name == closing).unwrap_or(0);
+    let mut names = path[begin..].to_vec();
+    let smallest = (0..names.len()).min_by_key(|at| names[*at]).unwrap_or(0);
+    names.rotate_left(smallest);
+    let span = names
+        .first()
+        .and_then(|name| named.get(name)?.get("extends"))
+        .map_or(span, |node| node.span);
+    names.extend(names.first().copied());
+    Box::new(Diagnostic::at(
+        span,
+        format!(
+            "executors extend each other in a circle: {}",
+            arrows(&names)
+        ),
+        "",
+    ))
 }
 
 /// `` `a` → `b` → `a` ``

@@ -115,14 +115,14 @@ pub fn load(
         broken_executors: &broken,
         experiment_file,
     }));
-    let mut seen = HashSet::new();
-    diagnostics.retain(|error| {
-        seen.insert((
-            error.message.clone(),
-            error.labels.first().map(|label| label.span),
-        ))
-    });
     if !diagnostics.is_empty() {
+        let place = |error: &Diagnostic| error.labels.first().map(|label| label.span);
+        let mut seen = HashSet::new();
+        diagnostics.retain(|error| seen.insert((error.message.clone(), place(error))));
+        diagnostics.sort_by_key(place);
+        for span in check::unreferenced_secrets(&root) {
+            sources.hide(span);
+        }
         return Err(Failure {
             diagnostics,
             sources,
@@ -145,17 +145,17 @@ pub fn load(
     }
 }
 
-/// The layer below all others: the executor `local`.
+/// The layer below all others: an executor of the first kind, under that kind's name, as the default.
 fn built_in(sources: &mut SourceMap, vocabulary: &Vocabulary) -> Node {
-    let known = vocabulary
+    let text = vocabulary
         .executor_kinds
-        .iter()
-        .any(|kind| kind.name == spec::DEFAULT_EXECUTOR);
-    let text = if known {
-        format!("[executors.{0}]\nkind = \"{0}\"\n", spec::DEFAULT_EXECUTOR)
-    } else {
-        String::new()
-    };
+        .first()
+        .map_or_else(String::new, |kind| {
+            format!(
+                "[defaults]\nexecutor = \"{0}\"\n[executors.{0}]\nkind = \"{0}\"\n",
+                kind.name
+            )
+        });
     let source = sources.add_file(Origin::BuiltIn, "built-in", &text);
     document::parse(Format::Toml, &text, source)
         .unwrap_or_else(|_| Node::empty_table(Span::new(source, 0, 0)))

@@ -16,11 +16,17 @@
 //!
 //! Pitfall: a key with null counts as not given.
 
+mod candidates;
+mod words;
+
 use serde_json::{Map, Value as Json};
 
 use super::diagnostic::{Diagnostic, Span, list_names, quote, suggestion};
 use super::document::{Entry, Node, Table, Value};
 use super::names;
+
+pub(crate) use candidates::Candidates;
+use words::describe;
 
 /// How many references and alternatives are followed at one place.
 const CHAIN_LIMIT: usize = 64;
@@ -270,9 +276,7 @@ impl<'a> Validator<'a> {
             ([only], _) if !matches!(node.value, Value::Table(_)) => {
                 self.node(node, only, anchor, depth + 1)
             }
-            (many, Value::Table(table)) => {
-                self.choose_table(node, table, schema, many, anchor, depth)
-            }
+            (many, Value::Table(table)) => self.choose_table(node, table, many, anchor, depth),
             (many, Value::String(text))
                 if many.iter().all(|schema| constants(schema).is_some()) =>
             {
@@ -292,7 +296,6 @@ impl<'a> Validator<'a> {
         &mut self,
         node: &Node,
         table: &Table,
-        schema: &Json,
         many: &[&'a Json],
         anchor: Span,
         depth: usize,
@@ -300,6 +303,10 @@ impl<'a> Validator<'a> {
         let Some(key) = discriminator(many) else {
             return self.choose_best(node, many, anchor, depth);
         };
+        let property = many
+            .first()
+            .and_then(|candidate| candidate.get("properties")?.get(key));
+        let noun = property.map_or("value", noun);
         let known: Vec<&str> = many
             .iter()
             .flat_map(|candidate| discriminated(candidate, key))
@@ -327,7 +334,7 @@ impl<'a> Validator<'a> {
                     .find(|candidate| discriminated(candidate, key).contains(&text))
                 {
                     Some(chosen) => self.node(node, chosen, anchor, depth + 1),
-                    None => self.one_of(value.span, text, &known, noun(schema)),
+                    None => self.one_of(value.span, text, &known, noun),
                 },
             },
         }
@@ -540,184 +547,4 @@ fn noun(schema: &Json) -> &str {
         .as_object()
         .and_then(|object| word(object, "x-mizzen-noun"))
         .unwrap_or("value")
-}
-
-/// What a schema wants, in words: `a list of strings`.
-fn describe(root: &Json, schema: &Json) -> String {
-    let mut leaves = Vec::new();
-    flatten(root, schema, 0, &mut leaves);
-    let mut words: Vec<String> = Vec::new();
-    for leaf in leaves {
-        for phrase in describe_leaf(root, leaf, 0) {
-            if !words.contains(&phrase) {
-                words.push(phrase);
-            }
-        }
-    }
-    join(&words)
-}
-
-fn join(words: &[String]) -> String {
-    match words {
-        [] => "something else".to_owned(),
-        [one] => one.clone(),
-        [init @ .., last] => format!("{} or {last}", init.join(", ")),
-    }
-}
-
-fn describe_leaf(root: &Json, schema: &Json, depth: usize) -> Vec<String> {
-    let Some(object) = schema.as_object() else {
-        return Vec::new();
-    };
-    if let Some(known) = constants(schema) {
-        return known.into_iter().map(quote).collect();
-    }
-    if word(object, names::FORMAT_KEYWORD).is_some_and(|format| format.ends_with("timespan")) {
-        return vec!["a length of time".to_owned()];
-    }
-    let types: Vec<&str> = match object.get("type") {
-        Some(Json::String(name)) => vec![name],
-        Some(Json::Array(names)) => names.iter().filter_map(Json::as_str).collect(),
-        _ => Vec::new(),
-    };
-    types
-        .into_iter()
-        .filter(|name| *name != "null")
-        .map(|name| match name {
-            "boolean" => "a boolean".to_owned(),
-            "integer" => "an integer".to_owned(),
-            "number" => "a number".to_owned(),
-            "string" => "a string".to_owned(),
-            "array" => match object
-                .get("items")
-                .filter(|_| depth < 3)
-                .map(|items| plural(root, items, depth + 1))
-            {
-                Some(items) if !items.is_empty() => format!("a list of {items}"),
-                _ => "a list".to_owned(),
-            },
-            _ => "a table".to_owned(),
-        })
-        .collect()
-}
-
-/// What a list's elements are, in words: `strings or tables`.
-fn plural(root: &Json, schema: &Json, depth: usize) -> String {
-    let mut leaves = Vec::new();
-    flatten(root, schema, 0, &mut leaves);
-    let mut words: Vec<String> = Vec::new();
-    for phrase in leaves
-        .into_iter()
-        .flat_map(|leaf| describe_leaf(root, leaf, depth))
-    {
-        let phrase = match phrase.as_str() {
-            "a length of time" => "lengths of time".to_owned(),
-            _ => match phrase
-                .strip_prefix("a ")
-                .or_else(|| phrase.strip_prefix("an "))
-            {
-                Some(rest) => match rest.split_once(' ') {
-                    Some((first, more)) => format!("{first}s {more}"),
-                    None => format!("{rest}s"),
-                },
-                None => phrase,
-            },
-        };
-        if !words.contains(&phrase) {
-            words.push(phrase);
-        }
-    }
-    if words.is_empty() {
-        String::new()
-    } else {
-        join(&words)
-    }
-}
-
-/// The schemas that may hold at one place of the document.
-#[derive(Clone)]
-pub(crate) struct Candidates<'a> {
-    root: &'a Json,
-    schemas: Vec<&'a Json>,
-}
-
-impl<'a> Candidates<'a> {
-    /// Those of the document's root.
-    pub(crate) fn of(root: &'a Json) -> Self {
-        Self {
-            root,
-            schemas: vec![root],
-        }
-    }
-
-    fn leaves(&self) -> Vec<&'a Json> {
-        let mut leaves = Vec::new();
-        self.schemas
-            .iter()
-            .for_each(|schema| flatten(self.root, schema, 0, &mut leaves));
-        leaves
-    }
-
-    /// Those of a key of `node`; when the node has a telling key such as `kind`, only what that one allows.
-    pub(crate) fn key(&self, node: Option<&Node>, key: &str) -> Self {
-        let mut leaves: Vec<&Json> = self
-            .leaves()
-            .into_iter()
-            .filter(|schema| accepts(self.root, schema, "object", 0))
-            .collect();
-        if let Some(telling) = discriminator(&leaves)
-            && let Some(text) = node
-                .and_then(|node| node.get(telling))
-                .and_then(Node::string)
-        {
-            leaves.retain(|candidate| discriminated(candidate, telling).contains(&text));
-        }
-        let step = |schema: &&'a Json| {
-            let own = schema
-                .get("properties")
-                .and_then(|properties| properties.get(key));
-            own.or_else(|| schema.get("additionalProperties"))
-                .filter(|schema| schema.is_object())
-        };
-        Self {
-            root: self.root,
-            schemas: leaves.iter().filter_map(step).collect(),
-        }
-    }
-
-    /// Those of the elements of a list.
-    pub(crate) fn item(&self) -> Self {
-        let schemas = self
-            .leaves()
-            .into_iter()
-            .filter_map(|schema| schema.get("items"))
-            .filter(|schema| schema.is_object())
-            .collect();
-        Self {
-            root: self.root,
-            schemas,
-        }
-    }
-
-    /// Whether nothing is known about the place.
-    pub(crate) fn is_unknown(&self) -> bool {
-        self.schemas.is_empty()
-    }
-
-    /// Whether a value of that type (JSON Schema's word) may stand there. Nothing is known to be accepted where nothing is known.
-    pub(crate) fn accepts(&self, kind: &str) -> bool {
-        self.schemas
-            .iter()
-            .any(|schema| accepts(self.root, schema, kind, 0))
-    }
-
-    /// Whether a length of time stands there.
-    pub(crate) fn is_timespan(&self) -> bool {
-        self.leaves().iter().any(|schema| {
-            schema
-                .get(names::FORMAT_KEYWORD)
-                .and_then(Json::as_str)
-                .is_some_and(|format| format.ends_with("timespan"))
-        })
-    }
 }

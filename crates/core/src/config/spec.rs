@@ -20,9 +20,6 @@ use super::duration::Timespan;
 use super::shorthand::{After, ExecutorReference, Text, Words};
 use super::sweep::Sweep;
 
-/// The executor of tasks that name none.
-pub const DEFAULT_EXECUTOR: &str = "local";
-
 /// An experiment: tasks, where they run, and what depends on what.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -69,10 +66,7 @@ impl ExperimentSpec {
         match task.executor.as_ref().or(self.defaults.executor.as_ref()) {
             Some(ExecutorReference::Inline(executor)) => Some((None, executor)),
             Some(ExecutorReference::Name(name)) => Some((Some(name), self.executors.get(name)?)),
-            None => Some((
-                Some(DEFAULT_EXECUTOR),
-                self.executors.get(DEFAULT_EXECUTOR)?,
-            )),
+            None => None,
         }
     }
 
@@ -154,13 +148,13 @@ pub struct Defaults {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnFailure {
-    /// Start nothing new and let running jobs finish.
+    /// Go on with everything that does not depend on the failed job.
     #[default]
+    Continue,
+    /// Start nothing new and let running jobs finish.
     Finish,
     /// Start nothing new and cancel what runs.
     Cancel,
-    /// Go on with everything that does not depend on the failed job.
-    Continue,
 }
 
 /// One task: a command, and how it is run.

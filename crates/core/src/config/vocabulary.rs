@@ -15,7 +15,7 @@ use super::spec::ExperimentSpec;
 /// What names mean that the document may use.
 #[derive(Debug, Clone, Default)]
 pub struct Vocabulary {
-    /// The kinds of executors.
+    /// The kinds of executors. The first is where a task runs that names no executor: an executor of its name is built in.
     pub executor_kinds: Vec<ExecutorKind>,
     /// The launchers' names. When there are none, any name is accepted.
     pub launchers: Vec<String>,
@@ -67,7 +67,7 @@ fn document_schema(vocabulary: &Vocabulary, as_written: bool) -> Json {
             "required": ["extends"],
         }));
     }
-    let executor = json!({ "description": "where and how a job runs", "x-mizzen-noun": "executor kind", "oneOf": variants });
+    let executor = json!({ "description": "where and how a job runs", "oneOf": variants });
     definitions.insert("Executor".to_owned(), executor);
     if !vocabulary.launchers.is_empty() {
         let launcher = json!({ "type": "string", "description": "a launcher's name", "x-mizzen-noun": "launcher", "enum": vocabulary.launchers });
@@ -105,7 +105,7 @@ fn kind_schema(kind: &ExecutorKind, definitions: &mut Map<String, Json>) -> Json
     let mut properties = Map::new();
     properties.insert(
         "kind".to_owned(),
-        json!({ "const": kind.name, "description": "the kind of executor" }),
+        json!({ "const": kind.name, "description": "the kind of executor", "x-mizzen-noun": "executor kind" }),
     );
     if let Some(Json::Object(own)) = object.shift_remove("properties") {
         properties.extend(own);

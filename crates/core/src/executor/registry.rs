@@ -1,6 +1,6 @@
 //! The table of executors. Everything that must know them all asks here.
 
-use super::{Check, CheckStatus, Executor, ExecutorMacros, local};
+use super::{Check, CheckStatus, Executor, ExecutorMacros};
 use crate::config;
 use crate::context::Context;
 use crate::launcher::LAUNCHERS;
@@ -20,7 +20,7 @@ pub struct Entry {
 }
 
 /// Every kind there is: one line each.
-static REGISTRY: &[Entry] = &[local::ENTRY];
+static REGISTRY: &[Entry] = &[super::local::ENTRY];
 
 /// Every kind there is.
 #[must_use]

@@ -87,7 +87,7 @@ impl Store {
     ///
     /// # Errors
     /// The lease is lost, or the store can't be written; nothing was written then.
-    pub fn append(
+    pub(crate) fn append(
         &mut self,
         experiment: i64,
         lease: Option<&Lease>,
@@ -114,6 +114,20 @@ impl Store {
         }
         transaction.commit().map_err(failed)?;
         Ok(last)
+    }
+
+    /// Writes events of an experiment that nobody drives.
+    ///
+    /// # Errors
+    /// There is no such experiment, or the store can't be written.
+    pub fn append_unleased(
+        &mut self,
+        id: &ExperimentId,
+        events: &[(Timestamp, EventKind)],
+    ) -> Result<u64, StoreError> {
+        self.prepare_to_write()?;
+        let experiment = self.number(id)?;
+        self.append(experiment, None, events)
     }
 
     /// Makes an experiment's states again from its events: what `jobs` and `attempts` say is thrown away.
@@ -214,7 +228,7 @@ impl Store {
     ///
     /// # Errors
     /// The lease is lost, a request can't be read, or the store can't be written.
-    pub fn take_requests(
+    pub(crate) fn take_requests(
         &mut self,
         experiment: i64,
         lease: &Lease,

@@ -76,9 +76,10 @@ impl Store {
             holder: Some(other),
             ..
         }) = before.as_ref().filter(|lease| lease.is_live(now))
-            && other != holder {
-                return Err(LeaseError::Held(other.clone()));
-            }
+            && other != holder
+        {
+            return Err(LeaseError::Held(other.clone()));
+        }
         let seen = before.map_or(0, |lease| lease.generation);
         let path = self.path();
         let failed = |error: rusqlite::Error| StoreError::from_sqlite(&path, &error);

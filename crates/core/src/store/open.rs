@@ -123,7 +123,7 @@ impl Store {
     }
 
     /// Settings of a connection that writes. Reading connections do without, which keeps them fast.
-    pub(crate) fn prepare_to_write(&self) -> Result<(), StoreError> {
+    pub(super) fn prepare_to_write(&self) -> Result<(), StoreError> {
         let set = || {
             self.settings()?;
             self.connection.pragma_update(None, "synchronous", "FULL")

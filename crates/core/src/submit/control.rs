@@ -89,8 +89,7 @@ pub fn retry(
             .iter()
             .map(|&job| (now, EventKind::Reset { job }))
             .collect();
-        store.prepare_to_write()?;
-        store.append(number, None, &events)?;
+        store.append_unleased(id, &events)?;
     }
     Ok(chosen)
 }

@@ -22,3 +22,19 @@ mod writer;
 pub use engine::Engine;
 pub use ensure::{WatchError, ensure_supervised};
 pub use supervisor::supervise;
+
+use crate::model::ExperimentId;
+use crate::plan::Plan;
+use crate::store::{Store, StoreError};
+
+/// An experiment as the store has it: its plan without the jobs, and its graph with everything that has happened.
+/// [`Engine::begin`] is still to be called.
+///
+/// # Errors
+/// There is no such experiment, or the store can't be read.
+pub fn reopen(store: &Store, id: &ExperimentId) -> Result<(Plan, Engine), StoreError> {
+    let plan = store.plan_without_jobs(id)?;
+    let mut engine = Engine::new(&plan);
+    engine.restore(&store.job_rows(store.number(id)?)?);
+    Ok((plan, engine))
+}

@@ -149,9 +149,7 @@ impl<'a> Supervisor<'a> {
         dir: Utf8PathBuf,
         writer: Writer,
     ) -> Result<Supervisor<'a>, WatchError> {
-        let plan = reader.plan_without_jobs(id)?;
-        let mut engine = Engine::new(&plan);
-        engine.restore(&reader.job_rows(number)?);
+        let (plan, engine) = super::reopen(&reader, id)?;
         let mut places = Vec::with_capacity(plan.executors.len());
         for (name, config) in &plan.executors {
             let executor =
@@ -743,9 +741,10 @@ impl<'a> Supervisor<'a> {
         }
         for (handle, place) in running {
             if let Some(scheduler) = self.places[place].scheduler.clone()
-                && let Err(error) = scheduler.cancel(&handle, mode).await {
-                    self.say(&format!("{handle}: {error}"));
-                }
+                && let Err(error) = scheduler.cancel(&handle, mode).await
+            {
+                self.say(&format!("{handle}: {error}"));
+            }
         }
     }
 

@@ -1,10 +1,15 @@
 //! The thread that writes the supervisor's events: everything that has gathered since the last transaction goes into
 //! the next one. It renews the lease and picks up requests from other processes on the side.
 //!
+//! ```text
+//! supervisor ── queue ──▶ writer: at once when it was idle, else every GATHER; a flush at once ──▶ store
+//! ```
+//!
+//! A transaction costs some system calls and a wait for the disk whatever its size, so under load they are few and large.
 //! On a full disk it keeps the events, frees the ballast (a file made for this moment), says so, and tries again until
 //! there is room.
 
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
@@ -23,17 +28,61 @@ const GIVE_UP: Duration = Duration::from_secs(600);
 /// Room for an experiment's last words on a full disk, in bytes.
 pub(super) const BALLAST: u64 = 1 << 20;
 
-/// To the writer.
-#[derive(Debug)]
-pub(super) enum Message {
-    /// Write these.
-    Events(Vec<(Timestamp, EventKind)>),
-    /// Say when everything before this is on disk.
-    Flush(oneshot::Sender<()>),
+/// How long events gather after a transaction, unless somebody waits for them.
+const GATHER: Duration = Duration::from_millis(25);
+
+/// What the supervisor has for the writer.
+#[derive(Debug, Default)]
+struct Queue {
+    events: Vec<(Timestamp, EventKind)>,
+    /// Said when everything that was queued before is on disk.
+    flushes: Vec<oneshot::Sender<()>>,
     /// Look for requests now.
-    Look,
+    look: bool,
     /// Write what is left, give the lease back, end.
-    End,
+    end: bool,
+    /// The writer has nothing to do and waits to be woken.
+    idle: bool,
+    /// The writer is gone: nobody is to wait for it.
+    closed: bool,
+}
+
+impl Queue {
+    fn is_urgent(&self) -> bool {
+        !self.flushes.is_empty() || self.look || self.end
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'queue>(
+        &self,
+        queue: MutexGuard<'queue, Queue>,
+        limit: Duration,
+    ) -> MutexGuard<'queue, Queue> {
+        self.wake
+            .wait_timeout(queue, limit)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+    }
+
+    fn put(&self, change: impl FnOnce(&mut Queue)) {
+        let mut queue = self.lock();
+        change(&mut queue);
+        if queue.idle || queue.is_urgent() {
+            queue.idle = false;
+            self.wake.notify_one();
+        }
+    }
 }
 
 /// From the writer.
@@ -52,7 +101,7 @@ pub(super) enum News {
 /// The supervisor's end.
 #[derive(Debug)]
 pub(super) struct Writer {
-    messages: mpsc::Sender<Message>,
+    shared: Arc<Shared>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -65,9 +114,10 @@ impl Writer {
         ballast: Utf8PathBuf,
         news: UnboundedSender<News>,
     ) -> std::io::Result<Writer> {
-        let (messages, received) = mpsc::channel();
+        let shared = Arc::new(Shared::default());
         let mut work = Work {
             context: context.clone(),
+            shared: Arc::clone(&shared),
             store,
             experiment,
             lease,
@@ -78,34 +128,42 @@ impl Writer {
         };
         let thread = std::thread::Builder::new()
             .name("writer".to_owned())
-            .spawn(move || work.run(&received))?;
+            .spawn(move || {
+                let _ = work.run();
+                let mut queue = work.shared.lock();
+                queue.closed = true;
+                queue.flushes.clear();
+            })?;
         Ok(Writer {
-            messages,
+            shared,
             thread: Some(thread),
         })
     }
 
     pub(super) fn events(&self, events: Vec<(Timestamp, EventKind)>) {
         if !events.is_empty() {
-            // The thread ends before its sender only when the lease is lost; the supervisor then stops as well.
-            let _ = self.messages.send(Message::Events(events));
+            self.shared.put(|queue| queue.events.extend(events));
         }
     }
 
     pub(super) async fn flush(&self) {
         let (done, wait) = oneshot::channel();
-        if self.messages.send(Message::Flush(done)).is_ok() {
-            let _ = wait.await;
-        }
+        // Dropped at once where the writer is gone, which ends the wait as well.
+        self.shared.put(|queue| {
+            if !queue.closed {
+                queue.flushes.push(done)
+            }
+        });
+        let _ = wait.await;
     }
 
     pub(super) fn look(&self) {
-        let _ = self.messages.send(Message::Look);
+        self.shared.put(|queue| queue.look = true);
     }
 
     /// Writes what is left and gives the lease back.
     pub(super) fn end(mut self) {
-        let _ = self.messages.send(Message::End);
+        self.shared.put(|queue| queue.end = true);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -114,6 +172,7 @@ impl Writer {
 
 struct Work {
     context: Context,
+    shared: Arc<Shared>,
     store: Store,
     experiment: i64,
     lease: Lease,
@@ -124,58 +183,53 @@ struct Work {
 }
 
 impl Work {
-    fn run(&mut self, messages: &mpsc::Receiver<Message>) {
+    fn run(&mut self) -> Result<(), ()> {
         let mut renewed = Instant::now();
-        let mut waiting = Vec::new();
-        let mut ending = false;
-        while !ending {
-            let mut look = false;
-            match messages.recv_timeout(LOOK_FOR_REQUESTS) {
-                Ok(message) => self.sort(message, &mut waiting, &mut look, &mut ending),
-                Err(RecvTimeoutError::Timeout) => look = true,
-                Err(RecvTimeoutError::Disconnected) => return,
+        let mut looked = Instant::now();
+        let mut written: Option<Instant> = None;
+        loop {
+            let taken = self.take(written);
+            self.pending.extend(taken.events);
+            if !self.pending.is_empty() {
+                self.write()?;
+                written = Some(Instant::now());
             }
-            for message in messages.try_iter() {
-                self.sort(message, &mut waiting, &mut look, &mut ending);
+            if taken.look || looked.elapsed() > LOOK_FOR_REQUESTS {
+                looked = Instant::now();
+                self.take_requests()?;
             }
-            if self.write().is_err() {
-                return;
-            }
-            if look && self.take_requests().is_err() {
-                return;
-            }
-            for done in waiting.drain(..) {
-                let _: Result<(), ()> = oneshot::Sender::send(done, ());
+            for done in taken.flushes {
+                let _: Result<(), ()> = done.send(());
             }
             if renewed.elapsed() > crate::store::RENEW {
                 renewed = Instant::now();
                 let now = self.context.clock.now();
-                if self
-                    .persist(|work| work.store.renew_lease(&work.lease, now))
-                    .is_err()
-                {
-                    return;
-                }
+                self.persist(|work| work.store.renew_lease(&work.lease, now))?;
+            }
+            if taken.end {
+                let now = self.context.clock.now();
+                let given = self.persist(|work| work.store.give_lease_back(&work.lease, now));
+                let _ = std::fs::remove_file(&self.ballast);
+                return given;
             }
         }
-        let now = self.context.clock.now();
-        let _ = self.persist(|work| work.store.give_lease_back(&work.lease, now));
-        let _ = std::fs::remove_file(&self.ballast);
     }
 
-    fn sort(
-        &mut self,
-        message: Message,
-        waiting: &mut Vec<oneshot::Sender<()>>,
-        look: &mut bool,
-        ending: &mut bool,
-    ) {
-        match message {
-            Message::Events(events) => self.pending.extend(events),
-            Message::Flush(done) => waiting.push(done),
-            Message::Look => *look = true,
-            Message::End => *ending = true,
+    /// Waits until there is something to do and takes it.
+    fn take(&self, written: Option<Instant>) -> Queue {
+        let mut queue = self.shared.lock();
+        if queue.events.is_empty() && !queue.is_urgent() {
+            queue.idle = true;
+            queue = self.shared.wait(queue, LOOK_FOR_REQUESTS);
+            queue.idle = false;
         }
+        while let Some(left) = written.and_then(|written| GATHER.checked_sub(written.elapsed())) {
+            if queue.is_urgent() || queue.events.is_empty() {
+                break;
+            }
+            queue = self.shared.wait(queue, left);
+        }
+        std::mem::take(&mut *queue)
     }
 
     fn write(&mut self) -> Result<(), ()> {

@@ -10,7 +10,6 @@ use std::collections::{HashMap, HashSet};
 use super::super::diagnostic::{Diagnostic, Span, quote, suggestion};
 use super::super::document::{Node, Table, Value};
 use super::super::executors::arrows;
-use super::super::spec::DEFAULT_EXECUTOR;
 use super::Checker;
 
 /// One `after`: from the task that waits to the one that it waits for.
@@ -296,10 +295,7 @@ impl<'a> Checker<'a> {
                     .get("defaults")
                     .and_then(|defaults| defaults.get("executor"))
             });
-            (
-                node.map_or_else(|| DEFAULT_EXECUTOR.into(), Node::to_json),
-                own.map(|node| node.span),
-            )
+            (node.map(Node::to_json), own.map(|node| node.span))
         };
         let (first, rest) = members.split_first()?;
         let (expected, expected_span) = executor(first);

@@ -197,14 +197,10 @@ impl<'a> Checker<'a> {
                 None,
             );
         };
-        if !self.comes_after(number, other) {
-            let together = task.group.is_some()
-                && task.group.map(|group| group.0) == self.tasks[other].group.map(|group| group.0);
-            let hint = if together {
-                "the two start together, as members of a group".to_owned()
-            } else {
-                format!("add {} to its `after`", quote(name))
-            };
+        // Members of a group start together and find each other in each other's directories.
+        let together = task.group.is_some()
+            && task.group.map(|group| group.0) == self.tasks[other].group.map(|group| group.0);
+        if !together && !self.comes_after(number, other) {
             return problem(
                 format!(
                     "{} does not come after {}, whose directory it wants",
@@ -212,7 +208,7 @@ impl<'a> Checker<'a> {
                     quote(name)
                 ),
                 "",
-                Some(hint),
+                Some(format!("add {} to its `after`", quote(name))),
             );
         }
         match self.tasks[other].jobs {

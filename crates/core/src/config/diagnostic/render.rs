@@ -19,7 +19,10 @@ const EXCERPT_COLUMNS: usize = 100;
 pub(super) fn render(diagnostic: &Diagnostic, sources: &SourceMap, color: bool) -> String {
     let theme = Theme::new(color);
     let mut out = theme.paint(theme.error, "error");
-    out.push_str(&theme.paint(theme.strong, &format!(": {}", diagnostic.message)));
+    out.push_str(&theme.paint(
+        theme.strong,
+        &format!(": {}", printable(&diagnostic.message)),
+    ));
     out.push('\n');
     let labels = || diagnostic.labels.iter();
     let mut groups: Vec<(SourceId, Vec<&Label>)> = Vec::new();
@@ -44,7 +47,11 @@ pub(super) fn render(diagnostic: &Diagnostic, sources: &SourceMap, color: bool) 
         render_source(&mut out, &theme, sources, source, labels, gutter);
     }
     for hint in &diagnostic.hints {
-        out.push_str(&format!("{}: {hint}\n", theme.paint(theme.hint, "hint")));
+        out.push_str(&format!(
+            "{}: {}\n",
+            theme.paint(theme.hint, "hint"),
+            printable(hint)
+        ));
     }
     out
 }
@@ -97,7 +104,7 @@ fn render_source(
         let mut words = mark.repeat(excerpt.width);
         if !label.text.is_empty() {
             words.push(' ');
-            words.push_str(&label.text);
+            words.push_str(&printable(&label.text));
         }
         out.push_str(&format!(
             "{pad} {bar} {}{}\n",

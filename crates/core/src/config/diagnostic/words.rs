@@ -96,7 +96,7 @@ pub fn did_you_mean<'a>(
 
 /// The words beside a caret for an unknown name: the likely one, or the first few that there are.
 #[must_use]
-pub fn suggestion<'a>(word: &str, candidates: &[&'a str], many: &str) -> String {
+pub fn suggestion(word: &str, candidates: &[&str], many: &str) -> String {
     match did_you_mean(word, candidates.iter().copied()) {
         Some(close) => format!("did you mean {}?", quote(close)),
         None if candidates.is_empty() => String::new(),

@@ -62,7 +62,7 @@ impl Reader<'_> {
         range.end = range.end.max(range.start);
         let span = self.span(range);
         let message = error.message();
-        if message.contains("recursion limit") {
+        if message.contains("recursion limit") || message.contains("cannot recurse") {
             return too_deep(span);
         }
         let mut lines = message.lines();

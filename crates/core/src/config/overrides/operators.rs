@@ -96,9 +96,12 @@ impl Application<'_> {
                 {
                     return Ok(Some(Node::new(Value::Boolean(value), span)));
                 }
-                let looks_like_collection = trimmed.starts_with(['[', '{']);
-                let wants_collection = (is_list || place.accepts("object")) && !takes_text;
-                if looks_like_collection && (wants_collection || place.is_unknown()) {
+                // Where a list or a table may stand, a broken one is not taken for a text: quotes say that a text is meant.
+                let broken_list = trimmed.starts_with('[') && (is_list || place.is_unknown());
+                let broken_table =
+                    trimmed.starts_with('{') && (place.accepts("object") || place.is_unknown());
+                let unusable_number = !takes_text && !error.message.starts_with("not valid");
+                if broken_list || broken_table || unusable_number {
                     Err(error)
                 } else {
                     Ok(Some(text()))
