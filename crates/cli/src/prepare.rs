@@ -9,6 +9,7 @@
 //! same checks. What stands behind `--` is literal: every dollar is doubled but those of the executors' macros.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::Read;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -39,9 +40,6 @@ pub(crate) struct JobArgs {
     /// The experiment's title
     #[arg(short, long)]
     pub(crate) title: Option<String>,
-    /// The job's name, for a command
-    #[arg(long, value_name = "JOB")]
-    pub(crate) name: Option<String>,
     /// How many machines
     #[arg(long, value_name = "N")]
     pub(crate) nodes: Option<u32>,
@@ -122,7 +120,12 @@ pub(crate) enum Source {
         format: Option<FileFormat>,
     },
     /// One command.
-    Command(Vec<std::ffi::OsString>),
+    Command {
+        /// Its words.
+        words: Vec<OsString>,
+        /// The name of its job.
+        name: Option<String>,
+    },
 }
 
 /// The notations of experiment files.
@@ -162,11 +165,6 @@ pub(crate) fn prepare(
     let color = surroundings.output.talk.color;
     let (base, layer, prefix) = match source {
         Source::File { path, format } => {
-            if args.jobs.name.is_some() {
-                return Err(Report::usage(
-                    "`--name` names the job of a command; the jobs of a file have names",
-                ));
-            }
             let base = if path == STDIN {
                 context.workdir.clone()
             } else {
@@ -174,8 +172,8 @@ pub(crate) fn prepare(
             };
             (base, file_layer(path, *format, context)?, "defaults")
         }
-        Source::Command(words) => {
-            let document = command_document(words, &args.jobs, &vocabulary)?;
+        Source::Command { words, name } => {
+            let document = command_document(words, name.as_deref(), &vocabulary)?;
             (
                 context.workdir.clone(),
                 command_layer(&document),
@@ -273,7 +271,7 @@ pub(crate) fn executor_names(home: &Utf8Path, workdir: &Utf8Path) -> Vec<(String
 pub(crate) fn surrounding_layers(home: &Utf8Path, base: &Utf8Path) -> Result<Vec<Layer>, Report> {
     let mut layers = Vec::new();
     let mut add = |origin, path: Utf8PathBuf| -> Result<bool, Report> {
-        match fs_err::read_to_string(&path) {
+        match std::fs::read_to_string(&path) {
             Ok(text) => layers.push(Layer {
                 origin,
                 name: path.into_string(),
@@ -288,12 +286,7 @@ pub(crate) fn surrounding_layers(home: &Utf8Path, base: &Utf8Path) -> Result<Vec
             {
                 return Ok(false);
             }
-            Err(error) => {
-                return Err(Report::usage(format!(
-                    "{path} can't be read: {}",
-                    reason(&error)
-                )));
-            }
+            Err(error) => return Err(Report::usage(format!("{path} can't be read: {error}"))),
         }
         Ok(true)
     };
@@ -304,12 +297,6 @@ pub(crate) fn surrounding_layers(home: &Utf8Path, base: &Utf8Path) -> Result<Vec
         }
     }
     Ok(layers)
-}
-
-/// What went wrong with a file, without its path (which the sentence has already).
-fn reason(error: &std::io::Error) -> String {
-    let cause = std::error::Error::source(error).map(ToString::to_string);
-    cause.unwrap_or_else(|| error.to_string())
 }
 
 fn file_layer(
@@ -337,8 +324,8 @@ fn file_layer(
             .map_err(|error| Report::usage(format!("standard input can't be read: {error}")))?;
         ("standard input".to_owned(), bytes)
     } else {
-        let bytes = fs_err::read(context.workdir.join(path)).map_err(|error| {
-            let report = Report::usage(format!("{path} can't be read: {}", reason(&error)));
+        let bytes = std::fs::read(context.workdir.join(path)).map_err(|error| {
+            let report = Report::usage(format!("{path} can't be read: {error}"));
             if error.kind() == std::io::ErrorKind::NotFound {
                 report.hint("paths are looked for from the working directory")
             } else {
@@ -416,7 +403,7 @@ impl OrderedJobArgs {
         let executor = jobs
             .executor
             .as_deref()
-            .unwrap_or(mizzen_core::executor::registry()[0].kind);
+            .unwrap_or(executor::registry()[0].kind);
         for (id, setting, number) in [
             ("nodes", "nodes", jobs.nodes),
             ("nproc", "ntasks_per_node", jobs.nproc),
@@ -486,8 +473,8 @@ fn secret(given: &str) -> Result<(&str, &str), Report> {
 
 /// One command as an experiment with one task.
 fn command_document(
-    words: &[std::ffi::OsString],
-    jobs: &JobArgs,
+    words: &[OsString],
+    name: Option<&str>,
     vocabulary: &Vocabulary,
 ) -> Result<Value, Report> {
     let mut command = Vec::new();
@@ -504,13 +491,12 @@ fn command_document(
         })?;
         command.push(word);
     }
-    let called = jobs.name.clone().unwrap_or_else(|| command_name(&command));
+    let called = name.map_or_else(|| command_name(&command), str::to_owned);
     let run: Vec<String> = command
         .iter()
         .map(|word| escaped(word, &vocabulary.macros))
         .collect();
-    let title = jobs.title.as_deref().unwrap_or(&called);
-    Ok(json!({ "title": title, "tasks": [{ "name": called, "run": run }] }))
+    Ok(json!({ "title": called, "tasks": [{ "name": called, "run": run }] }))
 }
 
 /// Text that interpolation leaves as it is, but for the macros of executors.

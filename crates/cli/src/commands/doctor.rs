@@ -181,7 +181,7 @@ fn home(context: &Context) -> Vec<CheckDocument> {
     });
     checks.push(match nix::sys::statvfs::statvfs(home.as_std_path()) {
         Ok(space) => {
-            let free = space.blocks_available() as u64 * space.fragment_size() as u64;
+            let free = space.blocks_available() * space.fragment_size();
             let detail = format!("{} free", bytes(free));
             if free < LITTLE_SPACE {
                 warning("disk", detail, "logs may soon not fit: `mizzen rm EXPERIMENT` frees space, or set MIZZEN_HOME to another disk")

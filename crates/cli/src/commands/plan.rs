@@ -33,6 +33,9 @@ pub(crate) struct PlanArgs {
     jobs: OrderedJobArgs,
     #[command(flatten)]
     on_failure: OnFailureArgs,
+    /// The job's name, for a command [default: the program's or the script's]
+    #[arg(long, value_name = "JOB", conflicts_with = "file")]
+    name: Option<String>,
     /// Print JSON (schema: `mizzen schema plan`)
     #[arg(long)]
     json: bool,
@@ -51,7 +54,10 @@ pub(crate) fn run(args: PlanArgs, surroundings: &Surroundings) -> Result<Outcome
             path,
             format: args.format,
         },
-        None => Source::Command(args.command),
+        None => Source::Command {
+            words: args.command,
+            name: args.name,
+        },
     };
     let prepared = prepare(&source, &args.jobs, args.on_failure.word(), surroundings)?;
     let jobs = submit::preview(&surroundings.context, &prepared.plan, &prepared.id)?;
