@@ -146,6 +146,8 @@ pub(crate) struct Prepared {
     pub(crate) id: ExperimentId,
     /// The plan.
     pub(crate) plan: Plan,
+    /// The plan's fingerprint.
+    pub(crate) fingerprint: String,
     /// What is stored beside it: document, provenance, who and where.
     pub(crate) record: Value,
 }
@@ -190,12 +192,17 @@ pub(crate) fn prepare(
         }
         None => Vec::new(),
     };
-    let mut texts = args.overrides(prefix, context)?;
-    texts.extend(on_failure.map(|word| format!("on_failure={word}")));
-    for text in texts {
-        overrides.push(Override::parse(&text, Origin::CommandLine).map_err(failed)?);
-    }
     let environment = |name: &str| context.variable(name).map(str::to_owned);
+    let default_executor = || default_executor(&layers, &environment, &vocabulary);
+    let mut flags = args.overrides(prefix, context, &default_executor)?;
+    flags.extend(on_failure.map(|word| ("--on-failure".to_owned(), format!("on_failure={word}"))));
+    for (flag, text) in flags {
+        overrides.push(
+            Override::parse(&text, Origin::CommandLine)
+                .map_err(failed)?
+                .called(flag),
+        );
+    }
     let loaded = config::load(&layers, &overrides, &environment, &vocabulary).map_err(failed)?;
 
     let id = context.ids.experiment();
@@ -213,12 +220,31 @@ pub(crate) fn prepare(
     };
     let plan =
         plan::plan(&loaded.spec, &inputs).map_err(|error| Report::usage(error.to_string()))?;
-    let record = record(&loaded, &plan, surroundings);
-    Ok(Prepared { id, plan, record })
+    let fingerprint = plan.fingerprint(inputs.experiment_dir);
+    let record = record(&loaded, &fingerprint, surroundings);
+    Ok(Prepared {
+        id,
+        plan,
+        fingerprint,
+        record,
+    })
+}
+
+/// The executor of tasks that name none, by its name. What is wrong with the layers is found when they are loaded whole.
+fn default_executor(
+    layers: &[Layer],
+    environment: &dyn Fn(&str) -> Option<String>,
+    vocabulary: &config::Vocabulary,
+) -> String {
+    let loaded = config::load(layers, &[], environment, vocabulary).ok();
+    match loaded.and_then(|loaded| loaded.spec.defaults.executor) {
+        Some(config::shorthand::ExecutorReference::Name(name)) => name,
+        _ => executor::registry()[0].kind.to_owned(),
+    }
 }
 
 /// What is stored beside the plan.
-fn record(loaded: &Loaded, plan: &Plan, surroundings: &Surroundings) -> Value {
+fn record(loaded: &Loaded, fingerprint: &str, surroundings: &Surroundings) -> Value {
     let context = &surroundings.context;
     let place = |place: config::Place| {
         json!({
@@ -241,7 +267,7 @@ fn record(loaded: &Loaded, plan: &Plan, surroundings: &Surroundings) -> Value {
         "host": context.host,
         "workdir": context.workdir,
         "version": env!("CARGO_PKG_VERSION"),
-        "fingerprint": plan.fingerprint(),
+        "fingerprint": fingerprint,
     })
 }
 
@@ -364,12 +390,22 @@ fn command_layer(document: &Value) -> Layer {
 impl OrderedJobArgs {
     /// All flags as overrides, in the user's order. `prefix` is the table that the jobs' flags are set in: the one task
     /// of a command, or a file's defaults, which hold for the tasks that don't say otherwise.
-    fn overrides(&self, prefix: &str, context: &Context) -> Result<Vec<String>, Report> {
+    /// Each comes with the flag that it was given with; `default_executor` is asked only where a flag needs it.
+    fn overrides(
+        &self,
+        prefix: &str,
+        context: &Context,
+        default_executor: &dyn Fn() -> String,
+    ) -> Result<Vec<(String, String)>, Report> {
         let jobs = &self.jobs;
-        let mut placed: Vec<(usize, String)> = Vec::new();
+        let mut placed: Vec<(usize, (String, String))> = Vec::new();
         let mut add = |id: &str, number: usize, text: String| {
             let places = self.places.get(id).map(Vec::as_slice).unwrap_or_default();
-            placed.push((places.get(number).copied().unwrap_or_default(), text));
+            let flag = format!("--{id}");
+            placed.push((
+                places.get(number).copied().unwrap_or_default(),
+                (flag, text),
+            ));
         };
         // A text in quotes reaches its place as it is, whatever it holds (config::overrides).
         let mut text = |id: &str, path: &str, value: Option<&str>| {
@@ -400,10 +436,7 @@ impl OrderedJobArgs {
             add("timeout", 0, format!("{prefix}.timeout={seconds}"));
         }
         // How many nodes and processes are settings of the executor that is used.
-        let executor = jobs
-            .executor
-            .as_deref()
-            .unwrap_or(executor::registry()[0].kind);
+        let executor = || jobs.executor.clone().unwrap_or_else(default_executor);
         for (id, setting, number) in [
             ("nodes", "nodes", jobs.nodes),
             ("nproc", "ntasks_per_node", jobs.nproc),
@@ -412,7 +445,7 @@ impl OrderedJobArgs {
                 add(
                     id,
                     0,
-                    format!("executors.\"{executor}\".{setting}={number}"),
+                    format!("executors.\"{}\".{setting}={number}", executor()),
                 );
             }
         }
@@ -436,7 +469,7 @@ impl OrderedJobArgs {
             add("set", number, set.clone());
         }
         placed.sort_by_key(|(place, _)| *place);
-        Ok(placed.into_iter().map(|(_, text)| text).collect())
+        Ok(placed.into_iter().map(|(_, flag)| flag).collect())
     }
 }
 
@@ -499,19 +532,29 @@ fn command_document(
     Ok(json!({ "title": called, "tasks": [{ "name": called, "run": run }] }))
 }
 
-/// Text that interpolation leaves as it is, but for the macros of executors.
+/// Text that interpolation leaves as it is. Text with a macro is a template as Python has them, in which `$$` is one
+/// dollar (`$$${head_node_ip_var}` asks for the address); in text without one every dollar stands for itself.
 fn escaped(text: &str, macros: &[String]) -> String {
+    let is_macro = |from: &str| {
+        let inner = from
+            .strip_prefix("${")
+            .and_then(|inner| inner.split_once('}'));
+        inner.is_some_and(|(name, _)| macros.iter().any(|known| known == name))
+    };
+    let is_template = text
+        .match_indices('$')
+        .any(|(position, _)| is_macro(&text[position..]));
+    if !is_template {
+        return text.replace('$', "$$");
+    }
     let mut escaped = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(position) = rest.find('$') {
         let (before, from) = rest.split_at(position);
         escaped.push_str(before);
-        let is_macro = from
-            .strip_prefix("${")
-            .and_then(|inner| inner.split_once('}'))
-            .is_some_and(|(name, _)| macros.iter().any(|known| known == name));
-        escaped.push_str(if is_macro { "$" } else { "$$" });
-        rest = &from[1..];
+        let doubled = from.starts_with("$$");
+        escaped.push_str(if is_macro(from) { "$" } else { "$$" });
+        rest = &from[if doubled { 2 } else { 1 }..];
     }
     escaped.push_str(rest);
     escaped
@@ -579,6 +622,12 @@ mod tests {
     fn what_stands_behind_the_dashes_stays_literal() {
         let macros = ["head_node_ip_var".to_owned()];
         assert_eq!(escaped("no dollar", &macros), "no dollar");
+        let nemo_runs = "$$${head_node_ip_var}:$PORT";
+        assert_eq!(escaped(nemo_runs, &macros), "$$${head_node_ip_var}:$$PORT");
+        assert_eq!(
+            escaped("$${head_node_ip_var}", &macros),
+            "$${head_node_ip_var}"
+        );
         assert_eq!(escaped("${lr} $x $$ $", &macros), "$${lr} $$x $$$$ $$");
         assert_eq!(
             escaped("--at=${head_node_ip_var}:${port}", &macros),
@@ -625,8 +674,11 @@ mod tests {
         let command = OrderedJobArgs::augment_args(clap::Command::new("mizzen"));
         let args = OrderedJobArgs::from_arg_matches(&command.get_matches_from(line)).unwrap();
         let context = context();
+        let flags = args
+            .overrides("tasks[0]", &context, &|| "here".to_owned())
+            .unwrap();
         assert_eq!(
-            args.overrides("tasks[0]", &context).unwrap(),
+            flags.into_iter().map(|(_, text)| text).collect::<Vec<_>>(),
             [
                 "a=1",
                 "tasks[0].executor=\"gpu\"",

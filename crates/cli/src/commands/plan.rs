@@ -1,9 +1,12 @@
 //! `mizzen plan`: exactly what would be run. Nothing is submitted, nothing is written.
 
 use std::ffi::OsString;
+use std::sync::Arc;
 
 use camino::Utf8PathBuf;
 use clap::Args;
+use mizzen_core::context::FixedId;
+use mizzen_core::model::ExperimentId;
 use mizzen_core::submit::{self, JobPreview};
 
 use super::launch::OnFailureArgs;
@@ -59,7 +62,11 @@ pub(crate) fn run(args: PlanArgs, surroundings: &Surroundings) -> Result<Outcome
             name: args.name,
         },
     };
-    let prepared = prepare(&source, &args.jobs, args.on_failure.word(), surroundings)?;
+    // No experiment is made, so there is no id: the same file gives the same preview.
+    let mut surroundings = surroundings.clone();
+    let id = ExperimentId::parse("preview").map_err(|error| Report::usage(error.to_string()))?;
+    surroundings.context.ids = Arc::new(FixedId(id));
+    let prepared = prepare(&source, &args.jobs, args.on_failure.word(), &surroundings)?;
     let jobs = submit::preview(&surroundings.context, &prepared.plan, &prepared.id)?;
     let document = PlanDocument {
         title: prepared.plan.title.clone(),
@@ -67,7 +74,7 @@ pub(crate) fn run(args: PlanArgs, surroundings: &Surroundings) -> Result<Outcome
             .ok()
             .and_then(|word| word.as_str().map(str::to_owned))
             .unwrap_or_default(),
-        fingerprint: prepared.plan.fingerprint(),
+        fingerprint: prepared.fingerprint,
         jobs: jobs.into_iter().map(planned_job).collect(),
     };
     Ok(Outcome::show(Preview(document), args.json))
