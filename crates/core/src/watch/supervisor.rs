@@ -31,7 +31,7 @@ use crate::model::{
 use crate::packager::BundleRef;
 use crate::plan::{OnFailure, Plan, PlannedJob, Retries};
 use crate::store::{Store, lease_name};
-use crate::submit::{SendError, send};
+use crate::submit::{RequestLog, SendError, send};
 
 /// How many planned jobs are read at once.
 const CHUNK: u32 = 256;
@@ -138,6 +138,7 @@ struct Supervisor<'a> {
     cancelled_all: bool,
     /// What ran was ended after a failure.
     drained: bool,
+    requests: RequestLog,
 }
 
 impl<'a> Supervisor<'a> {
@@ -166,6 +167,7 @@ impl<'a> Supervisor<'a> {
                 next_look: Instant::now(),
             });
         }
+        let requests = RequestLog::new(&dir);
         Ok(Supervisor {
             context,
             id,
@@ -184,6 +186,7 @@ impl<'a> Supervisor<'a> {
             stalled: false,
             cancelled_all: false,
             drained: false,
+            requests,
         })
     }
 
@@ -429,7 +432,9 @@ impl<'a> Supervisor<'a> {
         let attempt = self.engine.attempts(unit) + 1;
         let sent = match self.prepare(unit, attempt, place).await {
             Err(reason) => Err(SendError::Submit(SubmitError::Rejected(reason))),
-            Ok((request, scheduler)) => send(scheduler.as_ref(), &request).await,
+            Ok((request, scheduler)) => {
+                send(scheduler.as_ref(), &request, &mut self.requests).await
+            }
         };
         let reason = match sent {
             Ok(handle) => {
