@@ -13,7 +13,7 @@ use mizzen_core::store::Store;
 use super::executors::configured;
 use crate::complete;
 use crate::render::documents::{
-    CheckDocument, CheckStatus, ConfiguredExecutor, DoctorDocument, json,
+    CheckDocument, CheckStatus, ConfiguredExecutor, DoctorDocument, Layout, json,
 };
 use crate::render::text::{bytes, printable};
 use crate::render::{Outcome, Page, Show, View, style};
@@ -339,8 +339,8 @@ impl Show for Findings {
         text
     }
 
-    fn json(&self) -> serde_json::Value {
-        json(&self.0)
+    fn json(&self, layout: Layout) -> String {
+        json(layout, &self.0)
     }
 }
 

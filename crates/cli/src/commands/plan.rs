@@ -13,7 +13,7 @@ use super::launch::OnFailureArgs;
 use super::show::shell_line;
 use crate::prepare::{FileFormat, OrderedJobArgs, Source, prepare};
 use crate::render::documents::{
-    FileDocument, PlanDocument, PlannedJobDocument, VariableDocument, json,
+    FileDocument, Layout, PlanDocument, PlannedJobDocument, VariableDocument, json,
 };
 use crate::render::text::count;
 use crate::render::time::duration;
@@ -128,8 +128,8 @@ impl Show for Preview {
         text
     }
 
-    fn json(&self) -> serde_json::Value {
-        json(&self.0)
+    fn json(&self, layout: Layout) -> String {
+        json(layout, &self.0)
     }
 }
 

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use crate::render::documents::{ShowDocument, json};
+use crate::render::documents::{Layout, ShowDocument, json};
 use crate::render::text::width;
 use crate::render::time::date;
 use crate::render::{Outcome, Show, View, style};
@@ -138,8 +138,8 @@ impl Show for Origins {
         text
     }
 
-    fn json(&self) -> Value {
-        json(&self.document)
+    fn json(&self, layout: Layout) -> String {
+        json(layout, &self.document)
     }
 }
 
