@@ -4,10 +4,6 @@
 //! It is built by a cargo of its own (profile `agent`, a target folder of its own under `OUT_DIR`), because the flags and
 //! the profile of the executable that carries it must not reach it. `MIZZEN_AGENT` names another file at run time.
 #![expect(
-    clippy::print_stdout,
-    reason = "a build script speaks to cargo on its standard output"
-)]
-#![expect(
     clippy::disallowed_methods,
     reason = "a build script is told everything by its environment"
 )]

@@ -16,6 +16,7 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use mizzen_agent::protocol::{Member, Rank};
 use nix::errno::Errno;
@@ -203,13 +204,14 @@ fn merge<'a>(
     rank: &'a Rank,
     own: &[(&'a str, &'a str)],
 ) -> Vec<(&'a str, &'a str)> {
-    let given = member
-        .env
+    let around = if member.inherit { surroundings() } else { &[] };
+    let given = around
         .iter()
+        .chain(&member.env)
         .chain(&rank.env)
         .map(|(name, value)| (name.as_str(), value.as_str()));
     let mut merged: Vec<(&str, &str)> =
-        Vec::with_capacity(member.env.len() + rank.env.len() + own.len());
+        Vec::with_capacity(around.len() + member.env.len() + rank.env.len() + own.len());
     let mut places = HashMap::with_capacity(merged.capacity());
     for (name, value) in given.chain(own.iter().copied()) {
         match places.get(name) {
@@ -221,6 +223,20 @@ fn merge<'a>(
         }
     }
     merged
+}
+
+/// The agent's own environment, as it was started with.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the agent is a binary: this is its one look at its environment"
+)]
+fn surroundings() -> &'static [(String, String)] {
+    static SURROUNDINGS: OnceLock<Vec<(String, String)>> = OnceLock::new();
+    SURROUNDINGS.get_or_init(|| {
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect()
+    })
 }
 
 /// Finds the program as execvp(3) would, with relative entries counted from the working directory of the rank.
@@ -283,6 +299,7 @@ mod tests {
             attempt_dir: "/".to_owned(),
             workdir: "/".to_owned(),
             env: pairs(env),
+            inherit: false,
             leader: false,
             ranks: Vec::new(),
         };

@@ -147,8 +147,11 @@ pub struct Member {
     pub attempt_dir: String,
     /// The working directory of every rank (absolute).
     pub workdir: String,
-    /// The whole environment of every rank, in order; [`Rank::env`] is added to it.
+    /// The environment of every rank, in order; [`Rank::env`] is added to it.
     pub env: Vec<(String, String)>,
+    /// The agent's own environment stands under [`Member::env`]; what is not UTF-8 in it is left out.
+    #[serde(default)]
+    pub inherit: bool,
     /// When this member ends well, the group ends well and the others are ended.
     #[serde(default)]
     pub leader: bool,

@@ -157,6 +157,7 @@ mod tests {
             attempt_dir: String::new(),
             workdir: String::new(),
             env: Vec::new(),
+            inherit: false,
             leader: *leader,
             ranks: vec![
                 Rank {

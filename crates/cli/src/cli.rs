@@ -27,7 +27,7 @@ use crate::surroundings::Surroundings;
     arg_required_else_help = true,
     disable_help_subcommand = true,
     after_help = AFTER_HELP,
-    after_long_help = AFTER_LONG_HELP
+    after_long_help = format!("{AFTER_HELP}\n{MORE_HELP}")
 )]
 pub(crate) struct Cli {
     /// What holds for every command.
@@ -45,13 +45,7 @@ Try it:
   mizzen status                          how the newest experiment is doing
   mizzen logs -f                         its logs, as they are written";
 
-const AFTER_LONG_HELP: &str = "\
-Try it:
-  mizzen run -- python3 train.py         run one command, recorded
-  mizzen launch experiment.toml          run a file of jobs
-  mizzen status                          how the newest experiment is doing
-  mizzen logs -f                         its logs, as they are written
-
+const MORE_HELP: &str = "
 An experiment is named by its id, the beginning of its id, its title (the newest of that title), or `latest`.
 
 Exit status:
@@ -208,10 +202,11 @@ pub(crate) fn mistake(error: &clap::Error, words: &[OsString], output: &Output) 
             ));
         } else if let Some(tip) = line.strip_prefix("  tip: ") {
             hints.push(output.hint_line(tip));
-        } else if !line.starts_with("For more information")
-            && !(line.is_empty() && lines.last().is_some_and(String::is_empty))
-        {
-            lines.push(line.to_owned());
+        } else {
+            let again = line.is_empty() && lines.last().is_some_and(String::is_empty);
+            if !again && !line.starts_with("For more information") {
+                lines.push(line.to_owned());
+            }
         }
     }
     while lines.last().is_some_and(String::is_empty) {

@@ -96,12 +96,15 @@ fn run(cli: Cli, output: Output) -> Result<Status, Report> {
     } = cli.command.run(&surroundings)?;
     if let Some(value) = value {
         if json {
-            surroundings.output.print_json(&value.json())?;
+            let layout = surroundings.output.layout();
+            surroundings.output.print(&value.json(layout))?;
         } else {
             surroundings
                 .output
                 .print(&value.text(&surroundings.data_view()))?;
         }
+        // The process ends: taking 10,000 jobs apart piece by piece would cost more than showing some of them.
+        std::mem::forget(value);
     }
     Ok(status)
 }

@@ -11,6 +11,7 @@
 use std::io::Write;
 
 use crate::render::Page;
+use crate::render::documents::Layout;
 use crate::render::style;
 use crate::report::Report;
 
@@ -46,19 +47,13 @@ impl Output {
         self.write(text.as_bytes())
     }
 
-    /// Writes one JSON document and a line end: indented for a terminal, one line otherwise.
-    ///
-    /// # Errors
-    /// As [`Output::write`].
-    pub(crate) fn print_json(&self, document: &serde_json::Value) -> Result<(), Report> {
-        let text = if self.data.terminal {
-            serde_json::to_string_pretty(document)
+    /// How JSON is laid out on standard output: indented for a terminal, on one line otherwise.
+    pub(crate) fn layout(&self) -> Layout {
+        if self.data.terminal {
+            Layout::Indented
         } else {
-            serde_json::to_string(document)
-        };
-        let mut text = text.map_err(|error| Report::from_output(error.into()))?;
-        text.push('\n');
-        self.print(&text)
+            Layout::Line
+        }
     }
 
     /// A line of talk.

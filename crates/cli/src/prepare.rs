@@ -9,6 +9,7 @@
 //! same checks. What stands behind `--` is literal: every dollar is doubled but those of the executors' macros.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::Read;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -39,9 +40,6 @@ pub(crate) struct JobArgs {
     /// The experiment's title
     #[arg(short, long)]
     pub(crate) title: Option<String>,
-    /// The job's name, for a command
-    #[arg(long, value_name = "JOB")]
-    pub(crate) name: Option<String>,
     /// How many machines
     #[arg(long, value_name = "N")]
     pub(crate) nodes: Option<u32>,
@@ -122,7 +120,12 @@ pub(crate) enum Source {
         format: Option<FileFormat>,
     },
     /// One command.
-    Command(Vec<std::ffi::OsString>),
+    Command {
+        /// Its words.
+        words: Vec<OsString>,
+        /// The name of its job.
+        name: Option<String>,
+    },
 }
 
 /// The notations of experiment files.
@@ -143,6 +146,8 @@ pub(crate) struct Prepared {
     pub(crate) id: ExperimentId,
     /// The plan.
     pub(crate) plan: Plan,
+    /// The plan's fingerprint.
+    pub(crate) fingerprint: String,
     /// What is stored beside it: document, provenance, who and where.
     pub(crate) record: Value,
 }
@@ -162,11 +167,6 @@ pub(crate) fn prepare(
     let color = surroundings.output.talk.color;
     let (base, layer, prefix) = match source {
         Source::File { path, format } => {
-            if args.jobs.name.is_some() {
-                return Err(Report::usage(
-                    "`--name` names the job of a command; the jobs of a file have names",
-                ));
-            }
             let base = if path == STDIN {
                 context.workdir.clone()
             } else {
@@ -174,8 +174,8 @@ pub(crate) fn prepare(
             };
             (base, file_layer(path, *format, context)?, "defaults")
         }
-        Source::Command(words) => {
-            let document = command_document(words, &args.jobs, &vocabulary)?;
+        Source::Command { words, name } => {
+            let document = command_document(words, name.as_deref(), &vocabulary)?;
             (
                 context.workdir.clone(),
                 command_layer(&document),
@@ -192,12 +192,17 @@ pub(crate) fn prepare(
         }
         None => Vec::new(),
     };
-    let mut texts = args.overrides(prefix, context)?;
-    texts.extend(on_failure.map(|word| format!("on_failure={word}")));
-    for text in texts {
-        overrides.push(Override::parse(&text, Origin::CommandLine).map_err(failed)?);
-    }
     let environment = |name: &str| context.variable(name).map(str::to_owned);
+    let default_executor = || default_executor(&layers, &environment, &vocabulary);
+    let mut flags = args.overrides(prefix, context, &default_executor)?;
+    flags.extend(on_failure.map(|word| ("--on-failure".to_owned(), format!("on_failure={word}"))));
+    for (flag, text) in flags {
+        overrides.push(
+            Override::parse(&text, Origin::CommandLine)
+                .map_err(failed)?
+                .called(flag),
+        );
+    }
     let loaded = config::load(&layers, &overrides, &environment, &vocabulary).map_err(failed)?;
 
     let id = context.ids.experiment();
@@ -215,12 +220,31 @@ pub(crate) fn prepare(
     };
     let plan =
         plan::plan(&loaded.spec, &inputs).map_err(|error| Report::usage(error.to_string()))?;
-    let record = record(&loaded, &plan, surroundings);
-    Ok(Prepared { id, plan, record })
+    let fingerprint = plan.fingerprint(inputs.experiment_dir);
+    let record = record(&loaded, &fingerprint, surroundings);
+    Ok(Prepared {
+        id,
+        plan,
+        fingerprint,
+        record,
+    })
+}
+
+/// The executor of tasks that name none, by its name. What is wrong with the layers is found when they are loaded whole.
+fn default_executor(
+    layers: &[Layer],
+    environment: &dyn Fn(&str) -> Option<String>,
+    vocabulary: &config::Vocabulary,
+) -> String {
+    let loaded = config::load(layers, &[], environment, vocabulary).ok();
+    match loaded.and_then(|loaded| loaded.spec.defaults.executor) {
+        Some(config::shorthand::ExecutorReference::Name(name)) => name,
+        _ => executor::registry()[0].kind.to_owned(),
+    }
 }
 
 /// What is stored beside the plan.
-fn record(loaded: &Loaded, plan: &Plan, surroundings: &Surroundings) -> Value {
+fn record(loaded: &Loaded, fingerprint: &str, surroundings: &Surroundings) -> Value {
     let context = &surroundings.context;
     let place = |place: config::Place| {
         json!({
@@ -243,7 +267,7 @@ fn record(loaded: &Loaded, plan: &Plan, surroundings: &Surroundings) -> Value {
         "host": context.host,
         "workdir": context.workdir,
         "version": env!("CARGO_PKG_VERSION"),
-        "fingerprint": plan.fingerprint(),
+        "fingerprint": fingerprint,
     })
 }
 
@@ -273,7 +297,7 @@ pub(crate) fn executor_names(home: &Utf8Path, workdir: &Utf8Path) -> Vec<(String
 pub(crate) fn surrounding_layers(home: &Utf8Path, base: &Utf8Path) -> Result<Vec<Layer>, Report> {
     let mut layers = Vec::new();
     let mut add = |origin, path: Utf8PathBuf| -> Result<bool, Report> {
-        match fs_err::read_to_string(&path) {
+        match std::fs::read_to_string(&path) {
             Ok(text) => layers.push(Layer {
                 origin,
                 name: path.into_string(),
@@ -288,12 +312,7 @@ pub(crate) fn surrounding_layers(home: &Utf8Path, base: &Utf8Path) -> Result<Vec
             {
                 return Ok(false);
             }
-            Err(error) => {
-                return Err(Report::usage(format!(
-                    "{path} can't be read: {}",
-                    reason(&error)
-                )));
-            }
+            Err(error) => return Err(Report::usage(format!("{path} can't be read: {error}"))),
         }
         Ok(true)
     };
@@ -304,12 +323,6 @@ pub(crate) fn surrounding_layers(home: &Utf8Path, base: &Utf8Path) -> Result<Vec
         }
     }
     Ok(layers)
-}
-
-/// What went wrong with a file, without its path (which the sentence has already).
-fn reason(error: &std::io::Error) -> String {
-    let cause = std::error::Error::source(error).map(ToString::to_string);
-    cause.unwrap_or_else(|| error.to_string())
 }
 
 fn file_layer(
@@ -337,8 +350,8 @@ fn file_layer(
             .map_err(|error| Report::usage(format!("standard input can't be read: {error}")))?;
         ("standard input".to_owned(), bytes)
     } else {
-        let bytes = fs_err::read(context.workdir.join(path)).map_err(|error| {
-            let report = Report::usage(format!("{path} can't be read: {}", reason(&error)));
+        let bytes = std::fs::read(context.workdir.join(path)).map_err(|error| {
+            let report = Report::usage(format!("{path} can't be read: {error}"));
             if error.kind() == std::io::ErrorKind::NotFound {
                 report.hint("paths are looked for from the working directory")
             } else {
@@ -377,12 +390,22 @@ fn command_layer(document: &Value) -> Layer {
 impl OrderedJobArgs {
     /// All flags as overrides, in the user's order. `prefix` is the table that the jobs' flags are set in: the one task
     /// of a command, or a file's defaults, which hold for the tasks that don't say otherwise.
-    fn overrides(&self, prefix: &str, context: &Context) -> Result<Vec<String>, Report> {
+    /// Each comes with the flag that it was given with; `default_executor` is asked only where a flag needs it.
+    fn overrides(
+        &self,
+        prefix: &str,
+        context: &Context,
+        default_executor: &dyn Fn() -> String,
+    ) -> Result<Vec<(String, String)>, Report> {
         let jobs = &self.jobs;
-        let mut placed: Vec<(usize, String)> = Vec::new();
+        let mut placed: Vec<(usize, (String, String))> = Vec::new();
         let mut add = |id: &str, number: usize, text: String| {
             let places = self.places.get(id).map(Vec::as_slice).unwrap_or_default();
-            placed.push((places.get(number).copied().unwrap_or_default(), text));
+            let flag = format!("--{id}");
+            placed.push((
+                places.get(number).copied().unwrap_or_default(),
+                (flag, text),
+            ));
         };
         // A text in quotes reaches its place as it is, whatever it holds (config::overrides).
         let mut text = |id: &str, path: &str, value: Option<&str>| {
@@ -413,10 +436,7 @@ impl OrderedJobArgs {
             add("timeout", 0, format!("{prefix}.timeout={seconds}"));
         }
         // How many nodes and processes are settings of the executor that is used.
-        let executor = jobs
-            .executor
-            .as_deref()
-            .unwrap_or(mizzen_core::executor::registry()[0].kind);
+        let executor = || jobs.executor.clone().unwrap_or_else(default_executor);
         for (id, setting, number) in [
             ("nodes", "nodes", jobs.nodes),
             ("nproc", "ntasks_per_node", jobs.nproc),
@@ -425,7 +445,7 @@ impl OrderedJobArgs {
                 add(
                     id,
                     0,
-                    format!("executors.\"{executor}\".{setting}={number}"),
+                    format!("executors.\"{}\".{setting}={number}", executor()),
                 );
             }
         }
@@ -449,7 +469,7 @@ impl OrderedJobArgs {
             add("set", number, set.clone());
         }
         placed.sort_by_key(|(place, _)| *place);
-        Ok(placed.into_iter().map(|(_, text)| text).collect())
+        Ok(placed.into_iter().map(|(_, flag)| flag).collect())
     }
 }
 
@@ -486,8 +506,8 @@ fn secret(given: &str) -> Result<(&str, &str), Report> {
 
 /// One command as an experiment with one task.
 fn command_document(
-    words: &[std::ffi::OsString],
-    jobs: &JobArgs,
+    words: &[OsString],
+    name: Option<&str>,
     vocabulary: &Vocabulary,
 ) -> Result<Value, Report> {
     let mut command = Vec::new();
@@ -504,28 +524,37 @@ fn command_document(
         })?;
         command.push(word);
     }
-    let called = jobs.name.clone().unwrap_or_else(|| command_name(&command));
+    let called = name.map_or_else(|| command_name(&command), str::to_owned);
     let run: Vec<String> = command
         .iter()
         .map(|word| escaped(word, &vocabulary.macros))
         .collect();
-    let title = jobs.title.as_deref().unwrap_or(&called);
-    Ok(json!({ "title": title, "tasks": [{ "name": called, "run": run }] }))
+    Ok(json!({ "title": called, "tasks": [{ "name": called, "run": run }] }))
 }
 
-/// Text that interpolation leaves as it is, but for the macros of executors.
+/// Text that interpolation leaves as it is. Text with a macro is a template as Python has them, in which `$$` is one
+/// dollar (`$$${head_node_ip_var}` asks for the address); in text without one every dollar stands for itself.
 fn escaped(text: &str, macros: &[String]) -> String {
+    let is_macro = |from: &str| {
+        let inner = from
+            .strip_prefix("${")
+            .and_then(|inner| inner.split_once('}'));
+        inner.is_some_and(|(name, _)| macros.iter().any(|known| known == name))
+    };
+    let is_template = text
+        .match_indices('$')
+        .any(|(position, _)| is_macro(&text[position..]));
+    if !is_template {
+        return text.replace('$', "$$");
+    }
     let mut escaped = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(position) = rest.find('$') {
         let (before, from) = rest.split_at(position);
         escaped.push_str(before);
-        let is_macro = from
-            .strip_prefix("${")
-            .and_then(|inner| inner.split_once('}'))
-            .is_some_and(|(name, _)| macros.iter().any(|known| known == name));
-        escaped.push_str(if is_macro { "$" } else { "$$" });
-        rest = &from[1..];
+        let doubled = from.starts_with("$$");
+        escaped.push_str(if is_macro(from) { "$" } else { "$$" });
+        rest = &from[if doubled { 2 } else { 1 }..];
     }
     escaped.push_str(rest);
     escaped
@@ -593,6 +622,12 @@ mod tests {
     fn what_stands_behind_the_dashes_stays_literal() {
         let macros = ["head_node_ip_var".to_owned()];
         assert_eq!(escaped("no dollar", &macros), "no dollar");
+        let nemo_runs = "$$${head_node_ip_var}:$PORT";
+        assert_eq!(escaped(nemo_runs, &macros), "$$${head_node_ip_var}:$$PORT");
+        assert_eq!(
+            escaped("$${head_node_ip_var}", &macros),
+            "$${head_node_ip_var}"
+        );
         assert_eq!(escaped("${lr} $x $$ $", &macros), "$${lr} $$x $$$$ $$");
         assert_eq!(
             escaped("--at=${head_node_ip_var}:${port}", &macros),
@@ -639,8 +674,11 @@ mod tests {
         let command = OrderedJobArgs::augment_args(clap::Command::new("mizzen"));
         let args = OrderedJobArgs::from_arg_matches(&command.get_matches_from(line)).unwrap();
         let context = context();
+        let flags = args
+            .overrides("tasks[0]", &context, &|| "here".to_owned())
+            .unwrap();
         assert_eq!(
-            args.overrides("tasks[0]", &context).unwrap(),
+            flags.into_iter().map(|(_, text)| text).collect::<Vec<_>>(),
             [
                 "a=1",
                 "tasks[0].executor=\"gpu\"",

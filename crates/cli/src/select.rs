@@ -135,9 +135,11 @@ impl From<SubmitError> for Report {
             SubmitError::Running(ref id) => {
                 Report::usage(error.to_string()).hint(format!("`mizzen cancel {id}` ends it"))
             }
-            SubmitError::NothingToRetry(ref id) => Report::usage(error.to_string()).hint(format!(
-                "`mizzen retry {id} JOB` runs a job again that succeeded"
-            )),
+            SubmitError::NothingToRetry(ref id) => {
+                Report::usage(format!("nothing to run again: {error}")).hint(format!(
+                    "`mizzen retry {id} JOB` runs a job again that succeeded"
+                ))
+            }
             SubmitError::Files(_) | SubmitError::Executor(_) | SubmitError::Render(_) => {
                 Report::usage(error.to_string())
             }

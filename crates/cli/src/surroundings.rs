@@ -24,7 +24,7 @@ use crate::report::Report;
 static AGENT: &[u8] = include_bytes!(env!("MIZZEN_AGENT_EXECUTABLE"));
 
 /// Everything a command may know beside its arguments.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Surroundings {
     /// What the library is told.
     pub(crate) context: Context,

@@ -128,6 +128,16 @@ impl Ids for RandomIds {
     }
 }
 
+/// Gives the same id each time: for a preview, which is no experiment.
+#[derive(Debug, Clone)]
+pub struct FixedId(pub ExperimentId);
+
+impl Ids for FixedId {
+    fn experiment(&self) -> ExperimentId {
+        self.0.clone()
+    }
+}
+
 /// Makes a folder and its missing parents, each 0700.
 ///
 /// # Errors

@@ -196,7 +196,7 @@ fn run(plan: &Plan, succeeds: &dyn Fn(u32, u32) -> bool, cut: Option<usize>) -> 
                 .tasks
                 .iter()
                 .rfind(|task| task.first_job <= job)
-                .unwrap();
+                .expect("a task");
             for dependency in &task.after {
                 assert!(
                     holds(plan, &rows.0, *dependency),
@@ -204,7 +204,7 @@ fn run(plan: &Plan, succeeds: &dyn Fn(u32, u32) -> bool, cut: Option<usize>) -> 
                 );
             }
             begun.push((job, attempt));
-            engine.started(job, attempt).unwrap();
+            engine.started(job, attempt).expect("a legal change");
             let handle = Handle("none://x".to_owned());
             rows.apply(&EventKind::Started {
                 job,
@@ -226,7 +226,9 @@ fn run(plan: &Plan, succeeds: &dyn Fn(u32, u32) -> bool, cut: Option<usize>) -> 
             (JobState::Failed, Some(Cause::AppFailure))
         };
         for &job in &members {
-            engine.ended(job, attempt, state, cause, retry).unwrap();
+            engine
+                .ended(job, attempt, state, cause, retry)
+                .expect("a legal change");
             rows.apply(&EventKind::Ended {
                 job,
                 attempt,

@@ -86,6 +86,7 @@ impl Scratch {
             attempt_dir: self.text(&format!("attempts/{name}")),
             workdir: self.text(""),
             env: vec![("PATH".to_owned(), PATH.to_owned())],
+            inherit: false,
             leader: false,
             ranks: scripts.iter().map(rank).collect(),
         }

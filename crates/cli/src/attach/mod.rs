@@ -26,7 +26,7 @@ use nix::sys::signal::Signal;
 
 use crate::render::Outcome;
 use crate::render::board::{Board, Change};
-use crate::render::documents::StartedDocument;
+use crate::render::documents::{self, StartedDocument};
 use crate::render::experiment::ExperimentStatus;
 use crate::render::text::count;
 use crate::report::{Report, Status};
@@ -110,10 +110,11 @@ fn detached(
     let output = &surroundings.output;
     if json {
         let title = store.summary(id)?.title;
-        output.print_json(&crate::render::documents::json(&StartedDocument {
+        let started = StartedDocument {
             id: id.to_string(),
             title,
-        }))?;
+        };
+        output.print(&documents::json(output.layout(), &started))?;
     } else {
         output.print(&format!("{id}\n"))?;
     }

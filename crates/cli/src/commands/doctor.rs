@@ -13,7 +13,7 @@ use mizzen_core::store::Store;
 use super::executors::configured;
 use crate::complete;
 use crate::render::documents::{
-    CheckDocument, CheckStatus, ConfiguredExecutor, DoctorDocument, json,
+    CheckDocument, CheckStatus, ConfiguredExecutor, DoctorDocument, Layout, json,
 };
 use crate::render::text::{bytes, printable};
 use crate::render::{Outcome, Page, Show, View, style};
@@ -181,7 +181,7 @@ fn home(context: &Context) -> Vec<CheckDocument> {
     });
     checks.push(match nix::sys::statvfs::statvfs(home.as_std_path()) {
         Ok(space) => {
-            let free = space.blocks_available() as u64 * space.fragment_size() as u64;
+            let free = space.blocks_available() * space.fragment_size();
             let detail = format!("{} free", bytes(free));
             if free < LITTLE_SPACE {
                 warning("disk", detail, "logs may soon not fit: `mizzen rm EXPERIMENT` frees space, or set MIZZEN_HOME to another disk")
@@ -339,8 +339,8 @@ impl Show for Findings {
         text
     }
 
-    fn json(&self) -> serde_json::Value {
-        json(&self.0)
+    fn json(&self, layout: Layout) -> String {
+        json(layout, &self.0)
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::complete;
 use crate::prepare::surrounding_layers;
-use crate::render::documents::{ConfiguredExecutor, ExecutorsDocument, KindDocument, json};
+use crate::render::documents::{ConfiguredExecutor, ExecutorsDocument, KindDocument, Layout, json};
 use crate::render::table::{Cell, Column, Table};
 use crate::render::{Outcome, Show, View, style};
 use crate::report::Report;
@@ -127,8 +127,8 @@ impl Show for Places {
         )
     }
 
-    fn json(&self) -> Value {
-        json(&self.0)
+    fn json(&self, layout: Layout) -> String {
+        json(layout, &self.0)
     }
 }
 
@@ -199,8 +199,8 @@ impl Show for Place {
         text
     }
 
-    fn json(&self) -> Value {
-        json(&self.document)
+    fn json(&self, layout: Layout) -> String {
+        json(layout, &self.document)
     }
 }
 

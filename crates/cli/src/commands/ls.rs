@@ -6,7 +6,7 @@ use mizzen_core::model::JobState;
 use mizzen_core::store::{ExperimentSummary, Filter, Store};
 
 use crate::complete;
-use crate::render::documents::{ListDocument, ListedExperiment, json};
+use crate::render::documents::{Layout, ListDocument, ListedExperiment, json};
 use crate::render::table::{Cell, Column, Table};
 use crate::render::time::{ago, duration};
 use crate::render::{Outcome, Show, View, style};
@@ -98,9 +98,10 @@ impl Show for List {
         table.render(&view.page)
     }
 
-    fn json(&self) -> serde_json::Value {
-        json(&ListDocument(
-            self.0.iter().map(ListedExperiment::of).collect(),
-        ))
+    fn json(&self, layout: Layout) -> String {
+        json(
+            layout,
+            &ListDocument(self.0.iter().map(ListedExperiment::of).collect()),
+        )
     }
 }

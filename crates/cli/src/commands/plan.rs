@@ -1,16 +1,19 @@
 //! `mizzen plan`: exactly what would be run. Nothing is submitted, nothing is written.
 
 use std::ffi::OsString;
+use std::sync::Arc;
 
 use camino::Utf8PathBuf;
 use clap::Args;
+use mizzen_core::context::FixedId;
+use mizzen_core::model::ExperimentId;
 use mizzen_core::submit::{self, JobPreview};
 
 use super::launch::OnFailureArgs;
 use super::show::shell_line;
 use crate::prepare::{FileFormat, OrderedJobArgs, Source, prepare};
 use crate::render::documents::{
-    FileDocument, PlanDocument, PlannedJobDocument, VariableDocument, json,
+    FileDocument, Layout, PlanDocument, PlannedJobDocument, VariableDocument, json,
 };
 use crate::render::text::count;
 use crate::render::time::duration;
@@ -33,6 +36,9 @@ pub(crate) struct PlanArgs {
     jobs: OrderedJobArgs,
     #[command(flatten)]
     on_failure: OnFailureArgs,
+    /// The job's name, for a command [default: the program's or the script's]
+    #[arg(long, value_name = "JOB", conflicts_with = "file")]
+    name: Option<String>,
     /// Print JSON (schema: `mizzen schema plan`)
     #[arg(long)]
     json: bool,
@@ -51,9 +57,16 @@ pub(crate) fn run(args: PlanArgs, surroundings: &Surroundings) -> Result<Outcome
             path,
             format: args.format,
         },
-        None => Source::Command(args.command),
+        None => Source::Command {
+            words: args.command,
+            name: args.name,
+        },
     };
-    let prepared = prepare(&source, &args.jobs, args.on_failure.word(), surroundings)?;
+    // No experiment is made, so there is no id: the same file gives the same preview.
+    let mut surroundings = surroundings.clone();
+    let id = ExperimentId::parse("preview").map_err(|error| Report::usage(error.to_string()))?;
+    surroundings.context.ids = Arc::new(FixedId(id));
+    let prepared = prepare(&source, &args.jobs, args.on_failure.word(), &surroundings)?;
     let jobs = submit::preview(&surroundings.context, &prepared.plan, &prepared.id)?;
     let document = PlanDocument {
         title: prepared.plan.title.clone(),
@@ -61,7 +74,7 @@ pub(crate) fn run(args: PlanArgs, surroundings: &Surroundings) -> Result<Outcome
             .ok()
             .and_then(|word| word.as_str().map(str::to_owned))
             .unwrap_or_default(),
-        fingerprint: prepared.plan.fingerprint(),
+        fingerprint: prepared.fingerprint,
         jobs: jobs.into_iter().map(planned_job).collect(),
     };
     Ok(Outcome::show(Preview(document), args.json))
@@ -115,8 +128,8 @@ impl Show for Preview {
         text
     }
 
-    fn json(&self) -> serde_json::Value {
-        json(&self.0)
+    fn json(&self, layout: Layout) -> String {
+        json(layout, &self.0)
     }
 }
 

@@ -7,11 +7,11 @@ use crate::attach::{AttachArgs, Shown, attach_or_detach};
 use crate::complete;
 use crate::render::Outcome;
 use crate::render::text::count;
-use crate::report::{Report, Status};
+use crate::report::Report;
 use crate::select::{self, ExperimentOrLatest};
 use crate::surroundings::Surroundings;
 
-/// Runs jobs again: those that did not succeed, or the named ones, and what comes after them
+/// Runs jobs again that did not succeed, and what comes after them
 #[derive(Debug, Args)]
 pub(crate) struct RetryArgs {
     #[command(flatten)]
@@ -32,15 +32,6 @@ pub(crate) fn run(args: RetryArgs, surroundings: &Surroundings) -> Result<Outcom
     let id = select::experiment(&store, &args.experiment.experiment)?;
     let jobs = select::jobs(&store.view(&id)?, &args.jobs)?;
     let again = submit::retry(&surroundings.context, &mut store, &id, &jobs)?;
-    if again.is_empty() {
-        surroundings
-            .output
-            .say(&format!("{id}: nothing to run again; all jobs succeeded"));
-        surroundings.output.hint(&format!(
-            "`mizzen retry {id} JOB` runs a job again that succeeded"
-        ));
-        return Ok(Outcome::done(Status::Succeeded));
-    }
     surroundings
         .output
         .say(&format!("{id}: {} to run again", count(again.len(), "job")));

@@ -9,7 +9,7 @@ use mizzen_core::watch::ensure_supervised;
 
 use crate::attach::{SUPERVISION_CHECK, wait_for_change};
 use crate::complete;
-use crate::render::documents::{RemovedDocument, json};
+use crate::render::documents::{Layout, RemovedDocument, json};
 use crate::render::text::count;
 use crate::render::{Outcome, Show, View};
 use crate::report::{Report, Status};
@@ -118,7 +118,7 @@ impl Show for Removed {
         String::new()
     }
 
-    fn json(&self) -> serde_json::Value {
-        json(&self.0)
+    fn json(&self, layout: Layout) -> String {
+        json(layout, &self.0)
     }
 }

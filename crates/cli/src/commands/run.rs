@@ -25,6 +25,9 @@ Examples:
 pub(crate) struct RunArgs {
     #[command(flatten)]
     jobs: OrderedJobArgs,
+    /// The job's name [default: the program's or the script's]
+    #[arg(long, value_name = "JOB")]
+    name: Option<String>,
     #[command(flatten)]
     attach: AttachArgs,
     /// The command and its arguments
@@ -38,7 +41,10 @@ pub(crate) struct RunArgs {
 /// The flags or the configuration are wrong, the store can't be written; or as any attached command.
 pub(crate) fn run(args: RunArgs, surroundings: &Surroundings) -> Result<Outcome, Report> {
     let prepared = prepare(
-        &Source::Command(args.command),
+        &Source::Command {
+            words: args.command,
+            name: args.name,
+        },
         &args.jobs,
         None,
         surroundings,

@@ -8,7 +8,7 @@ use crate::render::documents::{SCHEMA_NAMES, schema};
 use crate::report::{Report, Status};
 use crate::surroundings::Surroundings;
 
-/// Prints the JSON Schema of the experiment file, or of what a command prints under `--json`
+/// Prints the JSON Schema of experiment files, or of what `--json` prints
 #[derive(Debug, Args)]
 pub(crate) struct SchemaArgs {
     /// Which: `experiment` for the experiment file, else the command

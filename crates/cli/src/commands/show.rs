@@ -3,7 +3,8 @@
 use clap::Args;
 use serde_json::Value;
 
-use crate::render::documents::{ShowDocument, json};
+use crate::render::documents::{Layout, ShowDocument, json};
+use crate::render::text::width;
 use crate::render::time::date;
 use crate::render::{Outcome, Show, View, style};
 use crate::report::Report;
@@ -11,7 +12,7 @@ use crate::select::{self, ExperimentOrLatest};
 use crate::surroundings::Surroundings;
 use mizzen_core::model::Timestamp;
 
-/// Shows what an experiment was made from: its configuration, and where each value was set
+/// Shows an experiment's configuration, and where each value was set
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
     #[command(flatten)]
@@ -116,9 +117,13 @@ impl Show for Origins {
                 "\n{}\n",
                 page.paint(style::STRONG, "where each value was set")
             ));
+            let origins: Vec<(String, &Value)> = origins
+                .iter()
+                .map(|(pointer, origin)| (path(pointer), origin))
+                .collect();
             let widest = origins
-                .keys()
-                .map(|path| crate::render::text::width(path))
+                .iter()
+                .map(|(path, _)| width(path))
                 .max()
                 .unwrap_or(0)
                 .min(48);
@@ -133,9 +138,33 @@ impl Show for Origins {
         text
     }
 
-    fn json(&self) -> Value {
-        json(&self.document)
+    fn json(&self, layout: Layout) -> String {
+        json(layout, &self.document)
     }
+}
+
+/// A JSON pointer (RFC 6901) as `--set` takes it: `/tasks/0/env/A.B` is `tasks[0].env."A.B"`.
+fn path(pointer: &str) -> String {
+    let mut path = String::new();
+    for step in pointer.split('/').skip(1) {
+        let step = step.replace("~1", "/").replace("~0", "~");
+        let bare = step
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+        if !step.is_empty() && step.chars().all(|c| c.is_ascii_digit()) {
+            path.push_str(&format!("[{step}]"));
+            continue;
+        }
+        if !path.is_empty() {
+            path.push('.');
+        }
+        path.push_str(&if bare && !step.is_empty() {
+            step
+        } else {
+            format!("\"{step}\"")
+        });
+    }
+    path
 }
 
 /// `train.toml:3:1 (file)`, `--set (command line)`.

@@ -371,10 +371,23 @@ pub(crate) struct StartedDocument {
     pub(crate) title: String,
 }
 
-/// A document as JSON.
-pub(crate) fn json(document: &impl Serialize) -> serde_json::Value {
-    match serde_json::to_value(document) {
-        Ok(value) => value,
+/// How a JSON document is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// On one line.
+    Line,
+    /// Indented, for people.
+    Indented,
+}
+
+/// A document as JSON, with a line end.
+pub(crate) fn json(layout: Layout, document: &impl Serialize) -> String {
+    let text = match layout {
+        Layout::Line => serde_json::to_string(document),
+        Layout::Indented => serde_json::to_string_pretty(document),
+    };
+    match text {
+        Ok(text) => text + "\n",
         Err(error) => unreachable!("documents are plain data with text for keys: {error}"),
     }
 }

@@ -3,7 +3,7 @@
 use mizzen_core::model::{Cause, JobState, Timestamp};
 use mizzen_core::store::{AttemptView, ExperimentView, JobView, StateCounts};
 
-use super::documents::{StatusDocument, json};
+use super::documents::{Layout, StatusDocument, json};
 use super::table::{Cell, Column, Table};
 use super::text::{count, cut, printable};
 use super::time::{ago, duration};
@@ -63,8 +63,8 @@ impl Show for ExperimentStatus {
         text
     }
 
-    fn json(&self) -> serde_json::Value {
-        json(&StatusDocument::of(&self.view))
+    fn json(&self, layout: Layout) -> String {
+        json(layout, &StatusDocument::of(&self.view))
     }
 }
 

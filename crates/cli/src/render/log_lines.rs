@@ -9,7 +9,7 @@ use mizzen_core::model::JobState;
 use mizzen_core::store::ExperimentView;
 
 use super::Page;
-use super::documents::{LogLineDocument, json};
+use super::documents::{Layout, LogLineDocument, json};
 use super::text::width;
 use crate::output::Output;
 use crate::report::Report;
@@ -113,8 +113,7 @@ impl LogLines {
                     line: String::from_utf8_lossy(line.bytes).into_owned(),
                 };
                 self.buffer
-                    .extend_from_slice(json(&document).to_string().as_bytes());
-                self.buffer.push(b'\n');
+                    .extend_from_slice(json(Layout::Line, &document).as_bytes());
             }
             (None, _) => {
                 self.buffer.extend_from_slice(line.bytes);

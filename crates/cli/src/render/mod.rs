@@ -92,7 +92,7 @@ pub(crate) trait Show {
     /// For people.
     fn text(&self, view: &View) -> String;
     /// For programs.
-    fn json(&self) -> serde_json::Value;
+    fn json(&self, layout: documents::Layout) -> String;
 }
 
 /// What a command comes to: an exit status and, unless it has written everything already, a value to show.

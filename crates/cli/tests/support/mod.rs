@@ -1,4 +1,5 @@
 //! Whole terminal sessions: a home of its own, the built `mizzen`, and what it said.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 #![expect(
     clippy::disallowed_methods,
     reason = "tests read their own surroundings"
@@ -122,7 +123,7 @@ impl Session {
         }
     }
 
-    /// A named pipe that a job can wait on: `read` from it returns when [`Session::release`] is called.
+    /// A named pipe that a job can wait on, once: `read` from it returns when [`Session::release`] is called.
     pub fn gate(&self, name: &str) -> PathBuf {
         let path = self.workdir().join(name);
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
@@ -226,28 +227,26 @@ fn said(output: Output) -> Said {
 /// The same session at any time and place: ids, times, durations and the temporary folder become words.
 pub fn plain(session: &Session, text: &str) -> String {
     let mut text = text.replace(&*session.folder.to_string_lossy(), "[FOLDER]");
+    text = text.replace(env!("CARGO_BIN_EXE_mizzen"), "mizzen");
     let rules = [
+        (
+            r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d by \S+ on \S+",
+            "[TIME] by [USER] on [HOST]",
+        ),
         (r"\d\d:\d\d:\d\d", "[CLOCK]"),
         (r"\d{4}-\d\d-\d\d(T| )[\d:.]+Z?", "[TIME]"),
         (r"\b(\d+(\.\d)?s ago|just now)\b", "[AGO]"),
         (r"\b(\d+ms|\d+(\.\d)?s)\b", "[DURATION]"),
-        (r"\bplan [0-9a-f]{16}\b", "plan [FINGERPRINT]"),
-        (r"\b[0-9a-z]{10}\b", "[ID]"),
+        (r"\b[0-9a-f]{16}\b", "[FINGERPRINT]"),
+        // An id's letters (core::model::ids): neither i, l, o nor u.
+        (r"\b[0-9a-hjkmnp-tv-z]{10}\b", "[ID]"),
         (r" +\[DURATION\]", "  [DURATION]"),
         (r"\b0\.1\.0\b", "[VERSION]"),
     ];
     for (pattern, word) in rules {
         text = Regex::new(pattern)
             .unwrap()
-            .replace_all(&text, |found: &regex::Captures<'_>| {
-                // An id has digits and letters; a word of ten letters stays.
-                let found = &found[0];
-                if word == "[ID]" && !(found.contains(|c: char| c.is_ascii_digit())) {
-                    found.to_owned()
-                } else {
-                    word.to_owned()
-                }
-            })
+            .replace_all(&text, word)
             .into_owned();
     }
     text
@@ -368,4 +367,27 @@ fn check(root: &Value, schema: &Value, value: &Value, path: &str, found: &mut Ve
 /// The reference is to be written anew.
 pub fn update_reference() -> bool {
     std::env::var_os("MIZZEN_UPDATE_REFERENCE").is_some()
+}
+
+impl Session {
+    /// The process that drives this home's newest experiment.
+    pub fn supervisor(&self) -> nix::unistd::Pid {
+        let id = self.json(&["status", "--json"])["id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let wanted = format!("supervise\0{id}\0");
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let mut numbers =
+            processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let is_it = |number: &i32| {
+            let line = std::fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).ends_with(&wanted)
+        };
+        nix::unistd::Pid::from_raw(
+            numbers
+                .find(is_it)
+                .unwrap_or_else(|| panic!("nobody supervises {id}")),
+        )
+    }
 }

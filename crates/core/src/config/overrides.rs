@@ -28,6 +28,8 @@ use super::schema::Candidates;
 #[derive(Debug, Clone)]
 pub struct Override {
     origin: Origin,
+    /// What messages call it: the flag or the variable that it was given with.
+    name: String,
     text: String,
     path: Vec<Segment>,
     operator: Operator,
@@ -123,6 +125,13 @@ impl Override {
                 sources,
             }
         })
+    }
+
+    /// The same, called by another name in messages: the flag that stands for it.
+    #[must_use]
+    pub fn called(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
     }
 
     /// The text that it was read from.
@@ -249,6 +258,7 @@ fn parse_override(text: &str, origin: Origin) -> Result<Override, SyntaxError> {
     }
     Ok(Override {
         origin,
+        name: source_name(origin).to_owned(),
         text: text.to_owned(),
         path,
         operator,
@@ -333,7 +343,7 @@ pub(super) fn apply(
 ) -> Vec<Diagnostic> {
     let mut errors = Vec::new();
     for wanted in overrides {
-        let source = sources.add_text(wanted.origin, source_name(wanted.origin), &wanted.text);
+        let source = sources.add_text(wanted.origin, &wanted.name, &wanted.text);
         let application = Application { wanted, source };
         if let Err(error) = application.apply(root, Candidates::of(schema)) {
             errors.push(*error);

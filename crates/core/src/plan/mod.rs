@@ -213,9 +213,9 @@ impl Plan {
         }
     }
 
-    /// The hash of the whole plan: equal plans, equal fingerprints.
+    /// The hash of the whole plan: equal plans, equal fingerprints, whatever the experiment's folder is.
     #[must_use]
-    pub fn fingerprint(&self) -> String {
-        fingerprint::of(self)
+    pub fn fingerprint(&self, experiment_dir: &camino::Utf8Path) -> String {
+        fingerprint::of(self, experiment_dir)
     }
 }

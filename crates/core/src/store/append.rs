@@ -1,6 +1,6 @@
 //! Writing: new experiments, and events with the rows that are made from them.
 
-use rusqlite::{CachedStatement, Transaction, TransactionBehavior, params};
+use rusqlite::{CachedStatement, Connection, TransactionBehavior, params};
 
 use super::{Lease, Store, StoreError};
 use crate::model::{Event, EventKind, ExitRecord, ExperimentId, FailureClass, JobState, Timestamp};
@@ -224,6 +224,126 @@ impl Store {
         Ok(())
     }
 
+    /// Writes that an experiment is over and gives its lease back. `false`: another process asks for something, and
+    /// nothing was written.
+    ///
+    /// # Errors
+    /// The lease is lost, or the store can't be written.
+    pub(crate) fn finish(
+        &mut self,
+        experiment: i64,
+        lease: &Lease,
+        now: Timestamp,
+        state: JobState,
+    ) -> Result<bool, StoreError> {
+        let path = self.path();
+        let failed = |error: rusqlite::Error| StoreError::from_sqlite(&path, &error);
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(failed)?;
+        let asked: bool = transaction
+            .query_row(
+                "SELECT EXISTS (SELECT 1 FROM requests WHERE experiment = ?1)",
+                [experiment],
+                |row| row.get(0),
+            )
+            .map_err(failed)?;
+        if asked {
+            return Ok(false);
+        }
+        let given = transaction
+            .execute(
+                "UPDATE leases SET holder = '', renewed = ?3 WHERE name = ?1 AND generation = ?2",
+                params![lease.name, lease.generation as i64, now.0],
+            )
+            .map_err(failed)?;
+        if given == 0 {
+            return Err(StoreError::LeaseLost);
+        }
+        write_event(
+            &transaction,
+            experiment,
+            now,
+            &EventKind::Finished { state },
+        )
+        .map_err(failed)?;
+        transaction.commit().map_err(failed)?;
+        Ok(true)
+    }
+
+    /// Sets jobs back so that they run again: through whoever drives the experiment, else by itself.
+    ///
+    /// # Errors
+    /// There is no such experiment, or the store can't be written.
+    pub(crate) fn reset(
+        &mut self,
+        id: &ExperimentId,
+        jobs: &[u32],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.prepare_to_write()?;
+        let experiment = self.number(id)?;
+        let path = self.path();
+        let failed = |error: rusqlite::Error| StoreError::from_sqlite(&path, &error);
+        let live = |store: &Store| {
+            Ok(store
+                .lease(&lease_name(id))?
+                .is_some_and(|lease| lease.is_live(now)))
+        };
+        // The lease is looked at inside the transaction: it can't be given back between the look and the writing.
+        self.connection
+            .execute_batch("BEGIN IMMEDIATE")
+            .map_err(failed)?;
+        let written = live(self).and_then(|live| {
+            for &job in jobs {
+                let event = EventKind::Reset { job };
+                if live {
+                    let text =
+                        serde_json::to_string(&event).map_err(|error| self.unreadable(error))?;
+                    self.connection
+                        .execute(
+                            "INSERT INTO requests (experiment, time, request) VALUES (?1, ?2, ?3)",
+                            params![experiment, now.0, text],
+                        )
+                        .map_err(failed)?;
+                } else {
+                    write_event(&self.connection, experiment, now, &event).map_err(failed)?;
+                }
+            }
+            Ok(())
+        });
+        let end = if written.is_ok() {
+            "COMMIT"
+        } else {
+            "ROLLBACK"
+        };
+        self.connection.execute_batch(end).map_err(failed)?;
+        written
+    }
+
+    /// What was asked of an experiment since jobs were set back last, or since it ended last: to be done again by whoever
+    /// takes it over.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub(crate) fn open_cancels(&self, experiment: i64) -> Result<Vec<EventKind>, StoreError> {
+        let texts = self
+            .connection
+            .prepare(
+                r#"SELECT kind FROM events WHERE experiment = ?1 AND kind LIKE '{"cancel-requested"%' AND sequence > (
+                     SELECT coalesce(max(sequence), 0) FROM events
+                     WHERE experiment = ?1 AND (kind LIKE '{"reset"%' OR kind LIKE '{"finished"%'))
+                   ORDER BY sequence"#,
+            )
+            .and_then(|mut statement| statement.query_map([experiment], |row| row.get(0))?.collect::<Result<Vec<String>, _>>())
+            .map_err(|error| self.failed(&error))?;
+        texts
+            .iter()
+            .map(|text| serde_json::from_str(text).map_err(|error| self.unreadable(error)))
+            .collect()
+    }
+
     /// Takes the requests of an experiment out of the store and writes them as its events, in one transaction.
     ///
     /// # Errors
@@ -269,7 +389,7 @@ pub(crate) fn lease_name(id: &ExperimentId) -> String {
 }
 
 fn write_event(
-    transaction: &Transaction<'_>,
+    transaction: &Connection,
     experiment: i64,
     time: Timestamp,
     kind: &EventKind,
@@ -287,7 +407,7 @@ fn write_event(
 }
 
 fn cached<'transaction>(
-    transaction: &'transaction Transaction<'_>,
+    transaction: &'transaction Connection,
     sql: &str,
 ) -> rusqlite::Result<CachedStatement<'transaction>> {
     transaction.prepare_cached(sql)
@@ -295,7 +415,7 @@ fn cached<'transaction>(
 
 /// Makes the rows that follow from an event.
 fn project(
-    transaction: &Transaction<'_>,
+    transaction: &Connection,
     experiment: i64,
     time: Timestamp,
     sequence: i64,

@@ -76,21 +76,8 @@ pub fn retry(
     chosen.sort_unstable();
     chosen.dedup();
     let now = context.clock.now();
-    let live = store
-        .lease(&lease_name(id))?
-        .is_some_and(|lease| lease.is_live(now));
-    if live {
-        for &job in &chosen {
-            store.request(id, now, &EventKind::Reset { job })?;
-        }
-        poke(context, store, id)?;
-    } else {
-        let events: Vec<_> = chosen
-            .iter()
-            .map(|&job| (now, EventKind::Reset { job }))
-            .collect();
-        store.append_unleased(id, &events)?;
-    }
+    store.reset(id, &chosen, now)?;
+    poke(context, store, id)?;
     Ok(chosen)
 }
 

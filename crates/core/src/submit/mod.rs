@@ -1,7 +1,7 @@
 //! From a plan to jobs at their places, and what the user asks of them afterwards.
 //!
 //! ```text
-//! create: folder, document, rows ─▶ (watch) ─▶ send: folders and files of the jobs, request.json, Scheduler::submit
+//! create: folder, document, rows ─▶ (watch) ─▶ send: files of the jobs, requests.jsonl, Scheduler::submit
 //! cancel, retry: requests to whoever drives the experiment        remove: rows and folder
 //! ```
 //!
@@ -15,7 +15,7 @@ mod send;
 pub use control::{cancel, remove, retry};
 pub use create::create;
 pub use preview::{JobPreview, is_private, preview};
-pub(crate) use send::{SendError, send};
+pub(crate) use send::{RequestLog, SendError, send};
 
 use crate::model::ExperimentId;
 use crate::store::StoreError;

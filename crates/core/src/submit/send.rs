@@ -1,13 +1,17 @@
 //! Hands one unit to its place.
 
-use camino::Utf8PathBuf;
+use std::fs::File;
+use std::io::Write;
+
+use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::context::{create_private_dir, write_file};
 use crate::executor::{self, Request, Scheduler};
 use crate::model::Handle;
 
-/// The exact request of a job's last attempt, in the job's folder.
-const REQUEST: &str = "request.json";
+/// The exact requests of an experiment, in its folder: one a line, in the order in which they were sent. One file for
+/// all, because a file for each job would cost more than all else that is done for a small job.
+const REQUESTS: &str = "requests.jsonl";
 
 /// A unit can't be handed to its place.
 #[derive(Debug, thiserror::Error)]
@@ -20,25 +24,63 @@ pub(crate) enum SendError {
     Submit(#[from] executor::SubmitError),
 }
 
-/// Writes the folders and files of a request's jobs and sends it.
+/// Where the requests of an experiment are kept.
+#[derive(Debug)]
+pub(crate) struct RequestLog {
+    path: Utf8PathBuf,
+    file: Option<File>,
+}
+
+impl RequestLog {
+    /// In the experiment's folder.
+    pub(crate) fn new(experiment_dir: &Utf8Path) -> RequestLog {
+        RequestLog {
+            path: experiment_dir.join(REQUESTS),
+            file: None,
+        }
+    }
+
+    fn append(&mut self, request: &Request) -> std::io::Result<()> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let mut line = serde_json::to_vec(&request.payload).map_err(std::io::Error::other)?;
+        line.push(b'\n');
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => {
+                let mut options = std::fs::OpenOptions::new();
+                none.insert(
+                    options
+                        .create(true)
+                        .append(true)
+                        .mode(0o600)
+                        .open(&self.path)?,
+                )
+            }
+        };
+        file.write_all(&line)
+    }
+}
+
+/// Writes the files of a request's jobs and sends it.
 pub(crate) async fn send(
     scheduler: &dyn Scheduler,
     request: &Request,
+    log: &mut RequestLog,
 ) -> Result<Handle, SendError> {
     write_files(request).map_err(SendError::Files)?;
+    log.append(request).map_err(|error| {
+        SendError::Files(std::io::Error::new(
+            error.kind(),
+            format!("can't write {}: {error}", log.path),
+        ))
+    })?;
     Ok(scheduler.submit(request).await?)
 }
 
 fn write_files(request: &Request) -> std::io::Result<()> {
-    let text = serde_json::to_vec(&request.payload).map_err(std::io::Error::other)?;
     for member in &request.members {
-        let job_dir = Utf8PathBuf::from(&member.job_dir);
-        match std::fs::DirBuilder::new().create(&job_dir) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            _ => create_private_dir(&job_dir)?,
-        }
         for file in &member.files {
-            let path = job_dir.join(&file.path);
+            let path = Utf8Path::new(&member.job_dir).join(&file.path);
             if let Some(parent) = path.parent() {
                 create_private_dir(parent)?;
             }
@@ -48,7 +90,6 @@ fn write_files(request: &Request) -> std::io::Result<()> {
                 if file.executable { 0o700 } else { 0o600 },
             )?;
         }
-        write_file(&job_dir.join(REQUEST), &text, 0o600)?;
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ use crate::model::{
 use crate::packager::BundleRef;
 use crate::plan::{OnFailure, Plan, PlannedJob, Retries};
 use crate::store::{Store, lease_name};
-use crate::submit::{SendError, send};
+use crate::submit::{RequestLog, SendError, send};
 
 /// How many planned jobs are read at once.
 const CHUNK: u32 = 256;
@@ -138,6 +138,7 @@ struct Supervisor<'a> {
     cancelled_all: bool,
     /// What ran was ended after a failure.
     drained: bool,
+    requests: RequestLog,
 }
 
 impl<'a> Supervisor<'a> {
@@ -166,6 +167,7 @@ impl<'a> Supervisor<'a> {
                 next_look: Instant::now(),
             });
         }
+        let requests = RequestLog::new(&dir);
         Ok(Supervisor {
             context,
             id,
@@ -184,6 +186,7 @@ impl<'a> Supervisor<'a> {
             stalled: false,
             cancelled_all: false,
             drained: false,
+            requests,
         })
     }
 
@@ -198,8 +201,22 @@ impl<'a> Supervisor<'a> {
         let mut hangup = signal(tokio::signal::unix::SignalKind::hangup())?;
         self.recover().await?;
         self.engine.begin();
-        // What another process asked for while nobody listened.
+        // What was asked for while nobody listened, or of a process that died before it was done, comes before anything
+        // is started.
+        for request in self
+            .reader
+            .open_cancels(self.number)
+            .map_err(|error| error.to_string())?
+        {
+            if let EventKind::CancelRequested { jobs, mode } = request {
+                self.cancel(&jobs, mode).await;
+            }
+        }
         self.writer.look();
+        self.writer.flush().await;
+        while let Ok(news) = heard.try_recv() {
+            self.hear(news).await?;
+        }
         loop {
             self.settle();
             self.cancel_after_failure().await;
@@ -207,17 +224,13 @@ impl<'a> Supervisor<'a> {
             self.settle();
             self.writer.events(std::mem::take(&mut self.pending));
             if let Some(state) = self.engine.outcome() {
-                // A request that came in the last moment may have set jobs back.
-                self.writer.look();
-                self.writer.flush().await;
-                while let Ok(news) = heard.try_recv() {
-                    self.hear(news).await?;
-                }
-                if self.engine.outcome().is_some() {
-                    self.record(EventKind::Finished { state });
-                    self.writer.events(std::mem::take(&mut self.pending));
-                    self.writer.flush().await;
+                if self.writer.finish(state).await {
                     return Ok(state);
+                }
+                // Somebody asked for something in the last moment, or the store can't be written any more.
+                match heard.recv().await {
+                    Some(news) => self.hear(news).await?,
+                    None => return Err("the writer has ended".to_owned()),
                 }
                 continue;
             }
@@ -426,10 +439,16 @@ impl<'a> Supervisor<'a> {
     }
 
     async fn start(&mut self, unit: u32, place: usize) -> Result<(), String> {
+        if self.active.values().any(|active| active.unit == unit) {
+            // Sent already, and not seen to start yet when the graph was made again.
+            return Ok(());
+        }
         let attempt = self.engine.attempts(unit) + 1;
         let sent = match self.prepare(unit, attempt, place).await {
             Err(reason) => Err(SendError::Submit(SubmitError::Rejected(reason))),
-            Ok((request, scheduler)) => send(scheduler.as_ref(), &request).await,
+            Ok((request, scheduler)) => {
+                send(scheduler.as_ref(), &request, &mut self.requests).await
+            }
         };
         let reason = match sent {
             Ok(handle) => {
@@ -687,19 +706,31 @@ impl<'a> Supervisor<'a> {
             }
             News::Lost(reason) => return Err(reason),
             News::Requests(requests) => {
+                if requests
+                    .iter()
+                    .any(|(_, request)| matches!(request, EventKind::Reset { .. }))
+                {
+                    self.reopen().await?;
+                }
                 for (_, request) in requests {
-                    match request {
-                        EventKind::CancelRequested { jobs, mode } => self.cancel(&jobs, mode).await,
-                        EventKind::Reset { .. } => {
-                            return Err(
-                                "jobs are to run again: the experiment is taken up anew".to_owned()
-                            );
-                        }
-                        _ => {}
+                    if let EventKind::CancelRequested { jobs, mode } = request {
+                        self.cancel(&jobs, mode).await;
                     }
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Jobs were set back in the store: the graph is made again from there. What runs goes on.
+    async fn reopen(&mut self) -> Result<(), String> {
+        self.writer.events(std::mem::take(&mut self.pending));
+        self.writer.flush().await;
+        (_, self.engine) =
+            super::reopen(&self.reader, self.id).map_err(|error| error.to_string())?;
+        self.cancelled_all = false;
+        self.drained = false;
+        self.engine.begin();
         Ok(())
     }
 

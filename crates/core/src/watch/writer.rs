@@ -16,7 +16,7 @@ use camino::Utf8PathBuf;
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 use crate::context::Context;
-use crate::model::{EventKind, Timestamp};
+use crate::model::{EventKind, JobState, Timestamp};
 use crate::store::{Lease, Store, StoreError};
 
 /// How often requests are looked for when nobody says that there is one.
@@ -39,6 +39,8 @@ struct Queue {
     flushes: Vec<oneshot::Sender<()>>,
     /// Look for requests now.
     look: bool,
+    /// Write that the experiment is over, give the lease back, end; or answer that somebody asks for something.
+    finish: Option<(JobState, oneshot::Sender<bool>)>,
     /// Write what is left, give the lease back, end.
     end: bool,
     /// The writer has nothing to do and waits to be woken.
@@ -49,7 +51,7 @@ struct Queue {
 
 impl Queue {
     fn is_urgent(&self) -> bool {
-        !self.flushes.is_empty() || self.look || self.end
+        !self.flushes.is_empty() || self.look || self.end || self.finish.is_some()
     }
 }
 
@@ -133,6 +135,7 @@ impl Writer {
                 let mut queue = work.shared.lock();
                 queue.closed = true;
                 queue.flushes.clear();
+                queue.finish = None;
             })?;
         Ok(Writer {
             shared,
@@ -159,6 +162,18 @@ impl Writer {
 
     pub(super) fn look(&self) {
         self.shared.put(|queue| queue.look = true);
+    }
+
+    /// Writes that the experiment is over and gives the lease back, in one transaction, so that whoever asks for something
+    /// is either heard before it or finds nobody who drives the experiment. `false`: somebody has asked.
+    pub(super) async fn finish(&self, state: JobState) -> bool {
+        let (done, wait) = oneshot::channel();
+        self.shared.put(|queue| {
+            if !queue.closed {
+                queue.finish = Some((state, done));
+            }
+        });
+        wait.await.unwrap_or(false)
     }
 
     /// Writes what is left and gives the lease back.
@@ -200,6 +215,25 @@ impl Work {
             }
             for done in taken.flushes {
                 let _: Result<(), ()> = done.send(());
+            }
+            if let Some((state, done)) = taken.finish {
+                let now = self.context.clock.now();
+                let mut finished = false;
+                self.persist(|work| {
+                    finished = work
+                        .store
+                        .finish(work.experiment, &work.lease, now, state)?;
+                    Ok(())
+                })?;
+                if !finished {
+                    self.data_version = None;
+                    self.take_requests()?;
+                }
+                let _: Result<(), bool> = done.send(finished);
+                if finished {
+                    let _ = std::fs::remove_file(&self.ballast);
+                    return Ok(());
+                }
             }
             if renewed.elapsed() > crate::store::RENEW {
                 renewed = Instant::now();

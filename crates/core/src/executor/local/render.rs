@@ -149,6 +149,7 @@ fn render_member(
         attempt_dir: format!("{job_dir}/attempts/{}", unit.attempt),
         workdir: job.workdir.clone(),
         env,
+        inherit: true,
         leader: member.leader,
         ranks,
     };

@@ -21,6 +21,7 @@ use mizzen_agent::protocol::{
     CLAIM, Command, Devices, EXIT_RECORD, Identity, Job, Refusal, Report,
 };
 use mizzen_agent::record::ExitRecord;
+use serde::Deserialize;
 use tokio::sync::Notify;
 
 use super::agents::{AgentId, Heard, Pool};
@@ -178,33 +179,19 @@ impl LocalScheduler {
         }
     }
 
-    /// The job as the agent gets it: the environment around the job's own, secrets resolved, devices to choose from.
+    /// The job as the agent gets it: secrets resolved, devices to choose from. The environment around the job's own is
+    /// the agent's, which got it from us.
     fn job(&self, request: &Request) -> Result<Job, SubmitError> {
-        let mut job: Job = serde_json::from_value(request.payload.clone()).map_err(|error| {
+        let mut job = Job::deserialize(&request.payload).map_err(|error| {
             SubmitError::Rejected(format!("the request can't be read: {error}"))
         })?;
         job.devices.clone_from(&self.devices);
-        for (number, member) in job.members.iter_mut().enumerate() {
-            let own = std::mem::take(&mut member.env);
-            let is_own = |name: &str| own.iter().any(|(key, _)| key == name);
-            member.env = self
-                .context
-                .environment
-                .iter()
-                .filter(|(name, _)| !is_own(name))
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect();
-            member.env.extend(own);
-            for secret in request
-                .secrets
-                .iter()
-                .filter(|secret| secret.member == number)
-            {
-                let value = resolve_secret(&secret.reference, &self.context.environment).map_err(
-                    |error| {
-                        SubmitError::Rejected(format!("the secret {}: {error}", secret.variable))
-                    },
-                )?;
+        for secret in &request.secrets {
+            let value =
+                resolve_secret(&secret.reference, &self.context.environment).map_err(|error| {
+                    SubmitError::Rejected(format!("the secret {}: {error}", secret.variable))
+                })?;
+            if let Some(member) = job.members.get_mut(secret.member) {
                 member.env.retain(|(name, _)| *name != secret.variable);
                 member.env.push((secret.variable.clone(), value));
             }
@@ -346,8 +333,8 @@ impl Scheduler for LocalScheduler {
         key: &SubmissionKey,
         request: &Request,
     ) -> Result<Option<Handle>, ObserveError> {
-        let job: Job = serde_json::from_value(request.payload.clone())
-            .map_err(|error| ObserveError(error.to_string()))?;
+        let job =
+            Job::deserialize(&request.payload).map_err(|error| ObserveError(error.to_string()))?;
         let members: Vec<Utf8PathBuf> = job
             .members
             .iter()

@@ -1,0 +1,165 @@
+//! What a terminal is shown: colours, bars that move, tables that fit.
+
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+mod support;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+use std::sync::mpsc;
+
+use nix::pty::{Winsize, openpty};
+use support::{LIMIT, Session};
+
+/// What a terminal has been sent so far, as it comes.
+struct Screen {
+    pieces: mpsc::Receiver<Vec<u8>>,
+    seen: String,
+    keyboard: File,
+}
+
+impl Screen {
+    /// Runs a command on a terminal of its own.
+    fn start(session: &Session, words: &[&str], columns: u16) -> (Screen, std::process::Child) {
+        let size = Winsize {
+            ws_row: 30,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        let pty = openpty(Some(&size), None).unwrap();
+        let end = |side: &OwnedFd| Stdio::from(side.try_clone().unwrap());
+        let child = session
+            .command(words)
+            .env("TERM", "xterm-256color")
+            .stdin(end(&pty.slave))
+            .stdout(end(&pty.slave))
+            .stderr(end(&pty.slave))
+            .spawn()
+            .unwrap();
+        let mut reader = File::from(pty.master.try_clone().unwrap());
+        let (send, pieces) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = reader.read(&mut buffer) {
+                if send.send(buffer[..count].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        (
+            Screen {
+                pieces,
+                seen: String::new(),
+                keyboard: File::from(pty.master),
+            },
+            child,
+        )
+    }
+
+    /// Waits until the text was shown.
+    fn until(&mut self, text: &str) {
+        while !self.seen.contains(text) {
+            match self.pieces.recv_timeout(LIMIT) {
+                Ok(piece) => self.seen.push_str(&String::from_utf8_lossy(&piece)),
+                Err(_) => panic!("the terminal was never shown `{text}`: {:?}", self.seen),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_launch_shows_what_runs_and_cleans_up() {
+    let session = Session::new();
+    session.gate("gate");
+    session.write("one.toml", "title = \"one\"\n[[tasks]]\nname = \"slow\"\nrun = [\"sh\", \"-c\", \"read x < gate\"]\n[[tasks]]\nname = \"bad\"\nrun = [\"sh\", \"-c\", \"echo broken; exit 4\"]\n");
+    let (mut screen, mut child) = Screen::start(
+        &session,
+        &["launch", "one.toml", "--on-failure", "continue"],
+        80,
+    );
+    screen.until("━");
+    screen.until("slow  \u{1b}[36mRUNNING");
+    assert!(
+        screen.seen.contains("\u{1b}[31mFAILED"),
+        "{:?}",
+        screen.seen
+    );
+    assert!(
+        screen.seen.contains("│\u{1b}[0m broken"),
+        "{:?}",
+        screen.seen
+    );
+    session.release("gate");
+    screen.until("hint:");
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    let after = screen.seen.rsplit("\u{1b}[2K").next().unwrap();
+    assert!(
+        after.starts_with("mizzen: ") && !after.contains('━'),
+        "the bar is gone at the end: {after:?}"
+    );
+}
+
+#[test]
+fn an_interrupted_run_on_a_terminal_says_how_it_ended() {
+    let session = Session::new();
+    let (mut screen, mut child) = Screen::start(
+        &session,
+        &["run", "--", "sh", "-c", "echo up; exec sleep 1000"],
+        80,
+    );
+    screen.until("up");
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(child.id() as i32),
+        nix::sys::signal::Signal::SIGINT,
+    )
+    .unwrap();
+    screen.until("CANCELLED");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn tables_fit_the_terminal() {
+    let session = Session::new();
+    let title = "a-title-that-is-much-longer-than-what-a-narrow-terminal-can-show-in-a-table";
+    session.ok(&["run", "-q", "--title", title, "--", "true"]);
+    let (mut screen, mut child) = Screen::start(&session, &["ls"], 60);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    screen.until("SUCCEEDED");
+    screen.until("\n");
+    let plain = anstream::adapter::strip_str(&screen.seen).to_string();
+    for line in plain.lines() {
+        assert!(line.chars().count() <= 60, "{line:?}");
+    }
+    assert!(plain.contains('…'), "{plain}");
+}
+
+#[test]
+fn removing_asks_first() {
+    let session = Session::new();
+    session.ok(&["run", "-q", "--title", "dear", "--", "true"]);
+    let (mut screen, mut child) = Screen::start(&session, &["rm", "dear"], 80);
+    screen.until("[y/N]");
+    screen.keyboard.write_all(b"n\n").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert_eq!(session.json(&["ls", "--json"]).as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_status_that_is_watched_is_drawn_again() {
+    let session = Session::new();
+    session.gate("gate");
+    session.ok(&["run", "-d", "--", "sh", "-c", "read x < gate"]);
+    let (mut screen, mut child) = Screen::start(&session, &["status", "--watch"], 80);
+    screen.until("RUNNING");
+    session.release("gate");
+    screen.until("SUCCEEDED");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(
+        screen.seen.contains("\u{1b}[3A\u{1b}[J"),
+        "{:?}",
+        screen.seen
+    );
+}

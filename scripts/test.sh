@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# Everything that must pass, the quick things first. Works from any folder. As root on Debian or Ubuntu it installs what
+# is missing; otherwise it says what to install. With CI=true a missing tool is a failure; else its step is skipped, and said so.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+skipped=()
+
+say() { printf '%s\n' "$*" >&2; }
+
+fail() {
+    say "error: $1"
+    shift
+    for hint in "$@"; do say "hint: $hint"; done
+    exit 1
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# Runs a step and says how long it took.
+step() {
+    local name=$1 began=$SECONDS
+    shift
+    say "==> $name"
+    if ! "$@"; then fail "$name failed" "again by itself: $*"; fi
+    say "    $name: $((SECONDS - began)) s"
+}
+
+# A step whose tool is not there: a failure where all must be checked, else a word at the end.
+skip() {
+    if [[ ${CI:-} == true ]]; then fail "$1: $2 is missing, and CI skips nothing"; fi
+    say "==> $1: skipped, since $2 is missing"
+    skipped+=("$1")
+}
+
+# What the build and the tests run: a program, and the Debian packages that bring it.
+find_programs() {
+    local program packages missing=() wanted=()
+    while read -r program packages; do
+        has "$program" && continue
+        missing+=("$program")
+        # shellcheck disable=SC2206 # several packages in one word
+        wanted+=($packages)
+    done <<'PROGRAMS'
+cc gcc libc6-dev
+python3 python3
+sh dash
+setsid util-linux
+PROGRAMS
+    if ((${#missing[@]} > 0)); then
+        if ((EUID != 0)); then
+            fail "missing: ${missing[*]}" "sudo apt-get install ${wanted[*]}   (the names are Debian's)"
+        fi
+        has apt-get || fail "missing: ${missing[*]}" "install them; Debian calls the packages ${wanted[*]}"
+        say "==> installing ${wanted[*]}"
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get update -qq
+        apt-get install -y -qq --no-install-recommends "${wanted[@]}"
+    fi
+
+    if ! has cargo && [[ -x ${CARGO_HOME:-${HOME:-}/.cargo}/bin/cargo ]]; then
+        PATH=${CARGO_HOME:-${HOME:-}/.cargo}/bin:$PATH
+    fi
+    has cargo || fail "Rust is missing: there is no cargo" "https://rustup.rs installs it"
+}
+
+# rustfmt and clippy come with Rust, but not with every way of installing it.
+has_component() {
+    cargo "$1" --version >/dev/null 2>&1 && return
+    has rustup && rustup component add "$2" >/dev/null 2>&1 && cargo "$1" --version >/dev/null 2>&1
+}
+
+# Compiled and thrown away: nothing is written beside the sources.
+python_compiles() {
+    python3 - <<'PYTHON'
+import pathlib, sys
+bad = 0
+for folder in ("examples", "bench"):
+    for path in sorted(pathlib.Path(folder).rglob("*.py")):
+        try:
+            compile(path.read_text(encoding="utf-8"), str(path), "exec")
+        except SyntaxError as error:
+            bad += 1
+            print(f"{path}:{error.lineno}: {error.msg}", file=sys.stderr)
+sys.exit(bad > 0)
+PYTHON
+}
+
+# Private items too: most readers of these pages work on the code.
+documentation() {
+    RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" \
+        cargo doc --locked --workspace --no-deps --document-private-items --quiet
+}
+
+find_programs
+step "Python sources" python_compiles
+if has_component fmt rustfmt; then step "format" cargo fmt --all --check; else skip "format" rustfmt; fi
+if has_component clippy clippy; then
+    step "lints" cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+else
+    skip "lints" clippy
+fi
+step "tests" cargo test --locked --workspace --no-fail-fast
+step "documentation" documentation
+
+if ((${#skipped[@]} > 0)); then
+    say "passed; skipped: ${skipped[*]}"
+else
+    say "passed"
+fi
