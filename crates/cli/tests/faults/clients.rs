@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::scene::{Dice, Scene, ends, job, kill_9, launch_detached, pause, status, supervisor_log, until};
+use crate::scene::{Dice, Scene, complaints, ends, job, kill_9, launch_detached, pause, status, until};
 use crate::support::Session;
 
 #[test]
@@ -94,7 +94,7 @@ fn cancelling_twice_at_once_cancels_once() {
     assert!(ends(&status).values().all(|end| end == "CANCELLED cancelled"), "{status:#}");
     session.ran_as_told(&status);
     session.nothing_is_left();
-    assert_eq!(supervisor_log(&session, "cancelled", &id), "");
+    assert_eq!(complaints(&session, "cancelled", &id), [""; 0]);
 }
 
 /// What a cancelled or broken-off experiment must look like: what ran is told of, what is told of ran.
@@ -104,7 +104,7 @@ fn ended_consistently(session: &Session, title: &str, id: &str) -> Value {
         ["SUCCEEDED", "FAILED", "CANCELLED"].contains(&status["state"].as_str().unwrap()).then_some(status)
     });
     session.nothing_is_left();
-    assert_eq!(supervisor_log(session, title, id), "", "the supervisor had nothing to complain about");
+    assert_eq!(complaints(session, title, id), [""; 0]);
     let ledger = session.ledger();
     let mut told = 0;
     for job in status["jobs"].as_array().unwrap() {

@@ -115,7 +115,7 @@ fn a_supervisor_may_be_killed_at_any_moment() {
     flaky["retries"] = json!({ "failure": 2, "backoff": "50ms" });
     tasks.push(flaky);
     for number in 2..40 {
-        let mut task = session.task(&format!("job-{number}"), "sleep 0.08");
+        let mut task = session.task(&format!("job-{number}"), "sleep 0.12");
         task["after"] = match number {
             2..20 => json!(["first"]),
             20 => json!(["flaky"]),

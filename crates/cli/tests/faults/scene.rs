@@ -69,7 +69,7 @@ pub(crate) struct Process {
 
 impl Process {
     fn read(pid: i32) -> Option<Process> {
-        let stat = mizzen_agent_stat(pid)?;
+        let stat = state_of(pid)?;
         if matches!(stat, 'Z' | 'X') {
             return None;
         }
@@ -100,7 +100,7 @@ impl Process {
 }
 
 /// The state's letter, from proc_pid_stat(5).
-fn mizzen_agent_stat(pid: i32) -> Option<char> {
+fn state_of(pid: i32) -> Option<char> {
     stat_field(pid, 0)?.chars().next()
 }
 
@@ -115,11 +115,11 @@ fn stat_field(pid: i32, field: usize) -> Option<String> {
     rest.split_whitespace().nth(field).map(str::to_owned)
 }
 
-/// The most memory that a process has had, in bytes (`VmHWM`).
-pub(crate) fn peak_memory(pid: i32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+/// The most memory that a living process has had, in bytes (`VmHWM`).
+pub(crate) fn peak_memory(pid: i32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1024)
 }
 
 /// What a session's processes and jobs have come to.
@@ -260,7 +260,9 @@ pub(crate) fn exit_record(attempt: &Value) -> Value {
     serde_json::from_str(&std::fs::read_to_string(log.with_file_name("exit.json")).unwrap()).unwrap()
 }
 
-/// What the supervisor has said.
-pub(crate) fn supervisor_log(session: &Session, title: &str, id: &str) -> String {
-    std::fs::read_to_string(session.home().join("experiments").join(title).join(id).join("supervisor.log")).unwrap_or_default()
+/// What the supervisors have complained about. One that finds another one driving is none to worry about.
+pub(crate) fn complaints(session: &Session, title: &str, id: &str) -> Vec<String> {
+    let log = session.home().join("experiments").join(title).join(id).join("supervisor.log");
+    let said = std::fs::read_to_string(log).unwrap_or_default();
+    said.lines().filter(|line| !line.contains("drives the experiment already")).map(str::to_owned).collect()
 }
