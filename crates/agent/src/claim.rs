@@ -1,12 +1,14 @@
 //! Claims attempts: what makes "never twice" true.
 //!
 //! ```text
-//! members in order: mkdir -p attempt_dir ── symlink agent → identity ──▶ ours
+//! members in order: mkdir attempt_dir ── symlink agent → identity ──▶ ours
 //!                                                         └─ EEXIST ──▶ undo ours, Taken { by }
 //! ```
 //!
 //! symlink(2) is atomic on every file system that homes are kept on, and a link can't be half written. A claim is made
 //! strictly before anything is started and is never removed once something was.
+//! Of the attempt's folder only the end is made, `<job>/attempts/<n>`: where the experiment's own folder is gone, because
+//! somebody removed the home, nothing is made again and nothing starts.
 //! Pitfall: an NFS server that lost its reply cache may say "exists" to a link that it has just made for us. The
 //! attempt then counts as taken by this agent, which runs nothing: too careful, never twice.
 
@@ -16,6 +18,9 @@ use std::os::unix::fs::{DirBuilderExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use mizzen_agent::protocol::{CLAIM, Member};
+
+/// How many levels of an attempt's folder are made if they aren't there: the job's, `attempts`, the attempt's.
+const OWN_LEVELS: u32 = 3;
 
 /// Why nothing was claimed.
 #[derive(Debug)]
@@ -55,16 +60,29 @@ impl Claims {
     }
 }
 
+/// Makes a folder (0700) and up to `levels - 1` of its missing parents.
+fn make_folder(folder: &Path, levels: u32) -> io::Result<()> {
+    let make = || fs::DirBuilder::new().mode(0o700).create(folder);
+    let made = match (make(), folder.parent()) {
+        (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound && levels > 1 => {
+            make_folder(parent, levels - 1)?;
+            make()
+        }
+        (made, _) => made,
+    };
+    match made {
+        // Another member's claim, or another agent's, was faster; what is no folder shows itself when the link is made.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
 fn claim(folder: &Path, identity: &str) -> Result<PathBuf, ClaimError> {
     let storage = |path: &Path, error| ClaimError::Storage {
         path: path.to_owned(),
         error,
     };
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|error| storage(folder, error))?;
+    make_folder(folder, OWN_LEVELS).map_err(|error| storage(folder, error))?;
     let link = folder.join(CLAIM);
     match symlink(identity, &link) {
         Ok(()) => Ok(link),

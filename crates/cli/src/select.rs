@@ -140,9 +140,16 @@ impl From<SubmitError> for Report {
                     "`mizzen retry {id} JOB` runs a job again that succeeded"
                 ))
             }
-            SubmitError::Files(_) | SubmitError::Executor(_) | SubmitError::Render(_) => {
-                Report::usage(error.to_string())
+            SubmitError::Files(ref cause) => {
+                let report = Report::usage(error.to_string());
+                match cause.kind() {
+                    std::io::ErrorKind::StorageFull => {
+                        report.hint("free some space, or set MIZZEN_HOME to another disk")
+                    }
+                    _ => report,
+                }
             }
+            SubmitError::Executor(_) | SubmitError::Render(_) => Report::usage(error.to_string()),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use mizzen_core::model::ExperimentId;
 use mizzen_core::store::Store;
+use mizzen_core::watch::ensure_supervised;
 
 use crate::attach::wait_for_change;
 use crate::render::experiment::ExperimentStatus;
@@ -39,10 +40,19 @@ pub(crate) struct StatusArgs {
 pub(crate) fn run(args: StatusArgs, surroundings: &Surroundings) -> Result<Outcome, Report> {
     let store = select::open(surroundings)?;
     let id = select::experiment(&store, &args.experiment.experiment)?;
+    drive_on(&store, &id, surroundings);
     if args.watch {
         watch(&args, &store, &id, surroundings)?;
     }
     Ok(Outcome::show(status(&store, &id, args.all)?, args.json))
+}
+
+/// Whoever looks at an experiment that lost its supervisor brings it back; where that can't be (a read-only home), looking
+/// still works.
+fn drive_on(store: &Store, id: &ExperimentId, surroundings: &Surroundings) {
+    if let Err(error) = ensure_supervised(&surroundings.context, store, id) {
+        surroundings.output.say(&format!("mizzen: nobody drives {id}: {error}"));
+    }
 }
 
 /// What the store says about an experiment.
@@ -80,6 +90,7 @@ fn watch(
     let mut version = store.data_version()?;
     let mut lines_shown = 0;
     loop {
+        drive_on(store, id, surroundings);
         let status = status(store, id, args.all)?;
         if output.data.terminal && lines_shown > 0 {
             // Up to the first line of what was shown last, and clear from there.

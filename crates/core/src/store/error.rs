@@ -6,9 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A newer mizzen made it.
-    #[error(
-        "{path} has version {found} and this mizzen knows {known}: use the mizzen that made it, or a newer one"
-    )]
+    #[error("{path} has version {found}, and this mizzen knows {known}")]
     Newer {
         /// The database.
         path: Utf8PathBuf,
@@ -81,6 +79,9 @@ impl StoreError {
                 Some(format!(
                     "`mizzen doctor` looks closer; the jobs' folders beside it are untouched. Move {path} away to start a new one"
                 ))
+            }
+            StoreError::Newer { .. } => {
+                Some("use the mizzen that made it, or a newer one".to_owned())
             }
             StoreError::ReadOnly { .. } => Some(
                 "give yourself the right to write there, or set MIZZEN_HOME to another folder"

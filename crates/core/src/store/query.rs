@@ -412,6 +412,18 @@ impl Store {
             .map_err(|error| self.failed(&error))
     }
 
+    /// The jobs that nobody is known to have started, or that wait for their next attempt, with their names.
+    pub(crate) fn waiting_jobs(&self, experiment: i64) -> Result<Vec<(u32, String)>, StoreError> {
+        let states = [JobState::Unsubmitted as u8, JobState::Pending as u8];
+        self.connection
+            .prepare("SELECT job, name FROM jobs WHERE experiment = ?1 AND state IN (?2, ?3) ORDER BY job")
+            .and_then(|mut statement| {
+                let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+                statement.query_map(rusqlite::params![experiment, states[0], states[1]], read)?.collect()
+            })
+            .map_err(|error| self.failed(&error))
+    }
+
     /// What the experiment was made from, by whom and where.
     ///
     /// # Errors

@@ -33,6 +33,10 @@ pub fn create(
     });
     if written.is_err() {
         let _ = std::fs::remove_dir_all(&dir);
+        if let Some(title) = dir.parent() {
+            // Only if it holds no other experiment.
+            let _ = std::fs::remove_dir(title);
+        }
     }
     written
 }

@@ -79,6 +79,14 @@ pub(crate) async fn send(
 
 fn write_files(request: &Request) -> std::io::Result<()> {
     for member in &request.members {
+        // The experiment's own folder is never made here: where it is gone, somebody has removed the home.
+        let experiment_dir = Utf8Path::new(&member.job_dir).parent();
+        if !member.files.is_empty() && experiment_dir.is_some_and(|dir| !dir.exists()) {
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::NotFound,
+                format!("the folder of {} is gone", member.job_dir),
+            ));
+        }
         for file in &member.files {
             let path = Utf8Path::new(&member.job_dir).join(&file.path);
             if let Some(parent) = path.parent() {

@@ -46,6 +46,8 @@ struct Job {
     started: bool,
     /// Waits in a ready queue or for a time.
     queued: bool,
+    /// Handed to its place, which has not said yet what became of it: it may run already.
+    handed: bool,
     task: u32,
     attempts: u32,
     spent: [u16; 4],
@@ -140,6 +142,7 @@ impl Engine {
                     cause: None,
                     started: false,
                     queued: false,
+                    handed: false,
                     task: number as u32,
                     attempts: 0,
                     spent: [0; 4],
@@ -205,31 +208,54 @@ impl Engine {
         }
     }
 
-    /// Takes the next unit that may start on an executor: its first job.
+    /// Takes the next unit that may start on an executor: its first job. It counts as handed over from now on.
     pub fn next_ready(&mut self, executor: usize) -> Option<u32> {
         while let Some(unit) = self.ready[executor].pop_front() {
-            let job = &mut self.jobs[unit as usize];
-            job.queued = false;
-            if !job.state.is_final() {
+            let job = self.jobs[unit as usize];
+            if job.queued && !job.state.is_final() {
+                self.handed(unit);
                 return Some(unit);
             }
         }
         None
     }
 
-    /// Puts a unit back that could not be started now.
-    pub fn requeue(&mut self, unit: u32) {
-        let executor = self.executor_of(unit);
-        if !self.jobs[unit as usize].queued && !self.jobs[unit as usize].state.is_final() {
-            self.jobs[unit as usize].queued = true;
-            self.ready[executor].push_back(unit);
+    /// A unit was handed to its place: by now it may run, so it is not to be skipped any more.
+    pub fn handed(&mut self, unit: u32) {
+        for job in self.members(unit) {
+            let job = &mut self.jobs[job as usize];
+            job.queued = false;
+            job.handed = true;
+        }
+    }
+
+    /// A unit's place could not take it: it waits for [`Engine::retry_due`].
+    pub fn bounced(&mut self, unit: u32) {
+        for number in self.members(unit) {
+            let job = &mut self.jobs[number as usize];
+            job.queued = true;
+            job.handed = false;
+            let task = job.task;
+            // What was passed over because it might have been running.
+            if let Some(failed) = self.draining.filter(|_| !self.tasks[task as usize].handler) {
+                self.doomed.push((
+                    task,
+                    Doom {
+                        cause: Cause::Cancelled,
+                        because: Some(failed),
+                    },
+                ));
+            }
         }
     }
 
     /// The time has come for a unit's next attempt.
     pub fn retry_due(&mut self, unit: u32) {
-        self.jobs[unit as usize].queued = false;
-        self.requeue(unit);
+        let job = self.jobs[unit as usize];
+        if job.queued && !job.state.is_final() {
+            let executor = self.executor_of(unit);
+            self.ready[executor].push_back(unit);
+        }
     }
 
     /// The number of the executor of a job.
@@ -358,6 +384,7 @@ impl Engine {
                 job.state = JobState::Pending;
                 job.attempts = attempt;
                 job.queued = true;
+                job.handed = false;
                 job.spent[retry.class as usize] = job.spent[retry.class as usize].saturating_add(1);
             }
             None => {
@@ -388,6 +415,7 @@ impl Engine {
     fn change(&mut self, job: u32, to: JobState) -> Result<(), IllegalTransition> {
         let job = &mut self.jobs[job as usize];
         job.state = transition(job.state, to)?;
+        job.handed = false;
         Ok(())
     }
 
@@ -529,7 +557,7 @@ impl Engine {
 
     fn queue(&mut self, executor: usize, job: u32) {
         let slot = &mut self.jobs[job as usize];
-        if slot.state == JobState::Unsubmitted && !slot.queued {
+        if slot.state == JobState::Unsubmitted && !slot.queued && !slot.handed {
             slot.queued = true;
             self.ready[executor].push_back(job);
         }
@@ -554,7 +582,8 @@ impl Engine {
             };
             for job in members {
                 // A job that waits for its next attempt had everything it needs; it goes on.
-                let waits = self.jobs[job as usize].state == JobState::Unsubmitted;
+                let slot = self.jobs[job as usize];
+                let waits = slot.state == JobState::Unsubmitted && !slot.handed;
                 if !waits || self.skipped(job, doom.cause).is_err() {
                     continue;
                 }
@@ -582,7 +611,7 @@ impl Engine {
         let mut events = Vec::new();
         for &job in jobs {
             let slot = self.jobs[job as usize];
-            let waits = slot.state == JobState::Unsubmitted
+            let waits = (slot.state == JobState::Unsubmitted && !slot.handed)
                 || (slot.state == JobState::Pending && slot.queued);
             if waits && self.skipped(job, Cause::Cancelled).is_ok() {
                 events.push(EventKind::Skipped {

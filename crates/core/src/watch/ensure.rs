@@ -51,6 +51,10 @@ pub fn ensure_supervised(
         id: id.clone(),
         reason,
     };
+    if !store.path().exists() {
+        // What an open database can still be asked is no reason to make a home again that somebody removed.
+        return Err(failed(format!("{} is gone", store.path())));
+    }
     let dir = context.experiment_dir(&summary.title, id);
     create_private_dir(&dir).map_err(|error| failed(error.to_string()))?;
     let path = dir.join(LOG);

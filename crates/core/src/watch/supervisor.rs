@@ -9,7 +9,7 @@
 //! Everything happens in one task, one thing after another; only writing to disk and reading from the places happen
 //! beside it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -50,7 +50,13 @@ pub fn supervise(context: &Context, id: &ExperimentId) -> Result<JobState, Watch
         reason,
     };
     let holder = Identity::of_self().map_err(|error| failed(error.to_string()))?;
-    let mut store = Store::open(&context.home)?;
+    // Only where there is one: a home that was removed is not made again.
+    let open = || match Store::open_existing(&context.home) {
+        Ok(Some(store)) => Ok(store),
+        Ok(None) => Err(failed(format!("{} is gone", context.database()))),
+        Err(error) => Err(error.into()),
+    };
+    let mut store = open()?;
     let summary = store.summary(id)?;
     if summary.state.is_final() {
         return Ok(summary.state);
@@ -64,12 +70,11 @@ pub fn supervise(context: &Context, id: &ExperimentId) -> Result<JobState, Watch
         .build()
         .map_err(|error| failed(error.to_string()))?;
     let dir = context.experiment_dir(&summary.title, id);
-    let _ = crate::context::create_private_dir(&dir);
     let ballast = dir.join(".ballast");
     reserve(&ballast);
     runtime.block_on(async {
         let (news, heard) = mpsc::unbounded_channel();
-        let reader = Store::open(&context.home)?;
+        let reader = open()?;
         let writer = Writer::start(context, store, number, lease, ballast, news)
             .map_err(|error| failed(error.to_string()))?;
         let mut supervisor = Supervisor::new(context, id, reader, number, dir, writer)?;
@@ -310,6 +315,7 @@ impl<'a> Supervisor<'a> {
                 Err(error) => return Err(error.to_string()),
             }
         }
+        self.recover_unheard().await?;
         // Those that wait for their next attempt.
         let rows = self
             .reader
@@ -317,8 +323,45 @@ impl<'a> Supervisor<'a> {
             .map_err(|error| error.to_string())?;
         for (job, row) in rows.iter().enumerate() {
             let unit = self.engine.members(job as u32)[0];
-            if let (Some(at), true) = (row.retry_at, unit == job as u32) {
+            let found = self.active.values().any(|active| active.unit == unit);
+            if let (Some(at), true, false) = (row.retry_at, unit == job as u32, found) {
                 self.set_timer(unit, at);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for what was handed over just before the last supervisor's end, and of which nothing is written down: it must
+    /// be known before anything is cancelled or skipped, or it would run on with nobody to end it. What was never handed
+    /// over has no folder, which is all that is looked at for most jobs.
+    async fn recover_unheard(&mut self) -> Result<(), String> {
+        let folders: HashSet<String> = std::fs::read_dir(&self.dir)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
+        let waiting = self
+            .reader
+            .waiting_jobs(self.number)
+            .map_err(|error| error.to_string())?;
+        let mut seen = HashSet::new();
+        for (job, _) in waiting
+            .into_iter()
+            .filter(|(_, name)| folders.contains(name))
+        {
+            let unit = self.engine.members(job)[0];
+            if !seen.insert(unit) || self.active.values().any(|active| active.unit == unit) {
+                continue;
+            }
+            let attempt = self.engine.attempts(unit) + 1;
+            let place = self.engine.executor_of(unit);
+            let scheduler = self.scheduler(place)?;
+            let (key, request) = self.render(unit, attempt)?;
+            let found = scheduler.find(&key, &request).await;
+            if let Some(handle) = found.map_err(|error| error.to_string())? {
+                self.engine.handed(unit);
+                self.track(handle, unit, attempt, place, false);
             }
         }
         Ok(())
@@ -439,10 +482,6 @@ impl<'a> Supervisor<'a> {
     }
 
     async fn start(&mut self, unit: u32, place: usize) -> Result<(), String> {
-        if self.active.values().any(|active| active.unit == unit) {
-            // Sent already, and not seen to start yet when the graph was made again.
-            return Ok(());
-        }
         let attempt = self.engine.attempts(unit) + 1;
         let sent = match self.prepare(unit, attempt, place).await {
             Err(reason) => Err(SendError::Submit(SubmitError::Rejected(reason))),
@@ -506,6 +545,12 @@ impl<'a> Supervisor<'a> {
         Ok((request, scheduler))
     }
 
+    /// A unit's place did not take it: it is sent again after a while.
+    fn bounced(&mut self, unit: u32) {
+        self.engine.bounced(unit);
+        self.timers.insert((Instant::now() + BOUNCE, unit), ());
+    }
+
     async fn adopt_or_requeue(
         &mut self,
         unit: u32,
@@ -518,9 +563,7 @@ impl<'a> Supervisor<'a> {
             .await
         {
             Ok(Some(handle)) => self.track(handle, unit, attempt, place, false),
-            Ok(None) | Err(_) => {
-                self.timers.insert((Instant::now() + BOUNCE, unit), ());
-            }
+            Ok(None) | Err(_) => self.bounced(unit),
         }
         Ok(())
     }
@@ -583,10 +626,16 @@ impl<'a> Supervisor<'a> {
             Observed::Pending(detail) => self.waits(unit, attempt, JobState::Pending, &detail)?,
             Observed::Unknown(word) => self.waits(unit, attempt, JobState::Unknown, &word)?,
             Observed::Bounced(_) => {
-                let place = active.place;
+                let (place, cancelled) = (active.place, active.cancelled);
                 self.active.remove(handle);
                 self.places[place].in_flight -= 1;
-                self.timers.insert((Instant::now() + BOUNCE, unit), ());
+                self.bounced(unit);
+                if cancelled.is_some() {
+                    let members = self.engine.members(unit);
+                    for event in self.engine.cancel_waiting(&members) {
+                        self.record(event);
+                    }
+                }
             }
             Observed::Ended(ends) => {
                 let cancelled = active.cancelled;
@@ -730,6 +779,10 @@ impl<'a> Supervisor<'a> {
             super::reopen(&self.reader, self.id).map_err(|error| error.to_string())?;
         self.cancelled_all = false;
         self.drained = false;
+        for active in self.active.values().filter(|active| !active.started) {
+            // Sent already, and not seen to start yet.
+            self.engine.handed(active.unit);
+        }
         self.engine.begin();
         Ok(())
     }
