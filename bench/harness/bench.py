@@ -48,6 +48,17 @@ class Bench:
         program = self.programs.path("mizzen-bench-spawn-loop")
         return float(measure.run([program, str(count), str(width), "true"]).output)
 
+    def spawn_loop_with_files(self, count: int, width: int) -> float:
+        """Seconds of the same loop when it keeps for each process the files that mizzen keeps for each job."""
+        program = self.programs.path("mizzen-bench-spawn-loop")
+        folder = os.path.join(self.work, "files")
+        shutil.rmtree(folder, ignore_errors=True)
+        os.makedirs(folder)
+        try:
+            return float(measure.run([program, "--files", folder, str(count), str(width), "true"]).output)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
     def stored(self) -> "Stored":
         """A home with one finished experiment of many jobs, made when it is first asked for, watched meanwhile."""
         if self._stored is None:
