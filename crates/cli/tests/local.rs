@@ -1,6 +1,4 @@
 //! What the settings of the executor for this machine do, seen from inside the jobs.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod support;
 
 use support::Session;

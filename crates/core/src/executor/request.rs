@@ -36,8 +36,8 @@ pub struct UnitMember<'plan> {
 pub struct Request {
     /// The key that it carries.
     pub key: SubmissionKey,
-    /// What is sent, in the place's own form.
-    pub payload: serde_json::Value,
+    /// What is sent, in the place's own form: one JSON document on one line.
+    pub payload: String,
     /// The variables that secrets are put into.
     pub secrets: Vec<SecretUse>,
     /// The same for people: each member's command, environment and folder.
@@ -62,6 +62,8 @@ pub struct RenderedMember {
     pub name: String,
     /// The job's folder.
     pub job_dir: String,
+    /// The attempt's folder in it.
+    pub attempt_dir: String,
     /// The command of each rank; one command if all are the same.
     pub argv: Vec<Vec<String>>,
     /// How many ranks there are.

@@ -92,7 +92,8 @@ pub fn preview(
                 .iter()
                 .map(|(name, reference)| (name.clone(), format!("{MASK} (from {reference})"))),
         );
-        mask(&mut request.payload);
+        let mut payload = serde_json::from_str(&request.payload).unwrap_or_default();
+        mask(&mut payload);
         previews.push(JobPreview {
             name: shown.name,
             executor: task.executor.clone(),
@@ -108,7 +109,7 @@ pub fn preview(
             files: shown.files,
             timeout: job.timeout,
             retries: job.retries,
-            request: request.payload,
+            request: payload,
         });
     }
     Ok(previews)

@@ -42,8 +42,7 @@ impl RequestLog {
 
     fn append(&mut self, request: &Request) -> std::io::Result<()> {
         use std::os::unix::fs::OpenOptionsExt;
-        let mut line = serde_json::to_vec(&request.payload).map_err(std::io::Error::other)?;
-        line.push(b'\n');
+        let line = format!("{}\n", request.payload);
         let file = match &mut self.file {
             Some(file) => file,
             none => {
@@ -57,7 +56,7 @@ impl RequestLog {
                 )
             }
         };
-        file.write_all(&line)
+        file.write_all(line.as_bytes())
     }
 }
 

@@ -157,6 +157,12 @@ impl Pool {
 
     /// Writes a command to an agent.
     pub(super) async fn send(&self, id: AgentId, command: &Command) -> std::io::Result<()> {
+        let line = serde_json::to_string(command).map_err(std::io::Error::other)?;
+        self.send_line(id, line + "\n").await
+    }
+
+    /// Writes a command that is a line already.
+    pub(super) async fn send_line(&self, id: AgentId, line: String) -> std::io::Result<()> {
         let gone = || std::io::Error::new(std::io::ErrorKind::BrokenPipe, "the agent is gone");
         let writer = self
             .lock()
@@ -164,8 +170,6 @@ impl Pool {
             .get(&id)
             .map(|agent| Arc::clone(&agent.writer))
             .ok_or_else(gone)?;
-        let mut line = serde_json::to_vec(command).map_err(std::io::Error::other)?;
-        line.push(b'\n');
-        writer.lock().await.write_all(&line).await
+        writer.lock().await.write_all(line.as_bytes()).await
     }
 }

@@ -60,7 +60,7 @@ pub(super) fn request(executor: &LocalExecutor, unit: &Unit<'_>) -> Result<Reque
         devices: None,
         heartbeat: HEARTBEAT,
     };
-    let payload = serde_json::to_value(&job).map_err(|error| RenderError::Unsupported {
+    let payload = serde_json::to_string(&job).map_err(|error| RenderError::Unsupported {
         job: unit.members[0].job.name.clone(),
         reason: error.to_string(),
     })?;
@@ -135,9 +135,11 @@ fn render_member(
     let env = pairs(&env);
     let mut argv: Vec<Vec<String>> = ranks.iter().map(|rank| rank.argv.clone()).collect();
     argv.dedup();
+    let attempt_dir = format!("{job_dir}/attempts/{}", unit.attempt);
     let shown = RenderedMember {
         name: job.name.clone(),
         job_dir: job_dir.to_string(),
+        attempt_dir: attempt_dir.clone(),
         argv,
         ranks: world,
         env: env.clone(),
@@ -146,7 +148,7 @@ fn render_member(
     };
     let agents = Member {
         name: job.name.clone(),
-        attempt_dir: format!("{job_dir}/attempts/{}", unit.attempt),
+        attempt_dir,
         workdir: job.workdir.clone(),
         env,
         inherit: true,

@@ -21,7 +21,6 @@ use mizzen_agent::protocol::{
     CLAIM, Command, Devices, EXIT_RECORD, Identity, Job, Refusal, Report,
 };
 use mizzen_agent::record::ExitRecord;
-use serde::Deserialize;
 use tokio::sync::Notify;
 
 use super::agents::{AgentId, Heard, Pool};
@@ -130,6 +129,19 @@ impl Shared {
     }
 }
 
+/// [`Command::Run`] with a job that is JSON already.
+fn run_line(job: &str) -> String {
+    format!("{{\"run\":{job}}}\n")
+}
+
+fn attempt_dirs(request: &Request) -> Vec<Utf8PathBuf> {
+    request
+        .members
+        .iter()
+        .map(|member| Utf8PathBuf::from(&member.attempt_dir))
+        .collect()
+}
+
 fn read_record(attempt_dir: &Utf8Path, key: &str) -> Option<ExitRecord> {
     let bytes = std::fs::read(attempt_dir.join(EXIT_RECORD)).ok()?;
     let record: ExitRecord = serde_json::from_slice(&bytes).ok()?;
@@ -179,12 +191,16 @@ impl LocalScheduler {
         }
     }
 
-    /// The job as the agent gets it: secrets resolved, devices to choose from. The environment around the job's own is
-    /// the agent's, which got it from us.
-    fn job(&self, request: &Request) -> Result<Job, SubmitError> {
-        let mut job = Job::deserialize(&request.payload).map_err(|error| {
+    /// What the agent gets: the request as it was rendered, with secrets resolved and devices to choose from where there
+    /// are any. The environment around the job's own is the agent's, which got it from us.
+    fn command(&self, request: &Request) -> Result<String, SubmitError> {
+        if request.secrets.is_empty() && self.devices.is_none() {
+            return Ok(run_line(&request.payload));
+        }
+        let unreadable = |error: serde_json::Error| {
             SubmitError::Rejected(format!("the request can't be read: {error}"))
-        })?;
+        };
+        let mut job: Job = serde_json::from_str(&request.payload).map_err(unreadable)?;
         job.devices.clone_from(&self.devices);
         for secret in &request.secrets {
             let value =
@@ -196,7 +212,9 @@ impl LocalScheduler {
                 member.env.push((secret.variable.clone(), value));
             }
         }
-        Ok(job)
+        serde_json::to_string(&job)
+            .map(|job| run_line(&job))
+            .map_err(unreadable)
     }
 
     /// Takes over the watch of an attempt that somebody else's agent has.
@@ -298,13 +316,9 @@ async fn wait_for_end_of(pid: i32) {
 #[async_trait]
 impl Scheduler for LocalScheduler {
     async fn submit(&self, request: &Request) -> Result<Handle, SubmitError> {
-        let job = self.job(request)?;
-        let key = job.key.clone();
-        let members: Vec<Utf8PathBuf> = job
-            .members
-            .iter()
-            .map(|member| Utf8PathBuf::from(&member.attempt_dir))
-            .collect();
+        let command = self.command(request)?;
+        let key = request.key.as_str().to_owned();
+        let members = attempt_dirs(request);
         let shared = Arc::clone(&self.shared);
         let host = self.context.host.clone();
         let hear = move |agent: AgentId, heard: Heard| hear(&shared, &host, agent, heard);
@@ -319,7 +333,7 @@ impl Scheduler for LocalScheduler {
                 place: Place::Ours(agent),
             },
         );
-        match self.pool.send(agent, &Command::Run(Box::new(job))).await {
+        match self.pool.send_line(agent, command).await {
             Ok(()) => Ok(self.shared.handle(&key)),
             Err(error) => {
                 self.shared.lock().attempts.remove(&key);
@@ -333,13 +347,7 @@ impl Scheduler for LocalScheduler {
         key: &SubmissionKey,
         request: &Request,
     ) -> Result<Option<Handle>, ObserveError> {
-        let job =
-            Job::deserialize(&request.payload).map_err(|error| ObserveError(error.to_string()))?;
-        let members: Vec<Utf8PathBuf> = job
-            .members
-            .iter()
-            .map(|member| Utf8PathBuf::from(&member.attempt_dir))
-            .collect();
+        let members = attempt_dirs(request);
         if let Some(records) = read_records(&members, key.as_str()) {
             self.shared.tell(
                 key.as_str(),
@@ -502,5 +510,25 @@ fn gone(shared: &Shared, key: &str, members: &[Utf8PathBuf]) {
             key,
             Observed::Bounced("its agent ended before it started the job".to_owned()),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_for_the_agent_is_the_command_that_it_knows() {
+        let job = Job {
+            key: "k".to_owned(),
+            members: vec![],
+            timeout: None,
+            grace: 1.0,
+            devices: None,
+            heartbeat: 0.0,
+        };
+        let line = run_line(&serde_json::to_string(&job).unwrap());
+        let whole = serde_json::to_string(&Command::Run(Box::new(job))).unwrap();
+        assert_eq!(line, format!("{whole}\n"));
     }
 }
