@@ -611,6 +611,9 @@ impl<'a> Supervisor<'a> {
                     return Ok(());
                 }
                 for job in self.engine.members(unit) {
+                    if self.engine.has_ended(job, attempt) {
+                        continue;
+                    }
                     self.engine
                         .started(job, attempt)
                         .map_err(|error| error.to_string())?;
@@ -703,12 +706,19 @@ impl<'a> Supervisor<'a> {
         let retry = if failed && !self.cancelled_all {
             let budget = |member: usize| budgets.get(member).copied().unwrap_or(Retries::NONE);
             verdict::retry(&ends, now, budget, |member, class| {
-                self.engine.spent(members[member], class)
+                // What is decided a second time was counted the first time.
+                let known = u32::from(self.engine.has_ended(members[member], attempt));
+                self.engine
+                    .spent(members[member], class)
+                    .saturating_sub(known)
             })
         } else {
             None
         };
         for (job, end) in members.iter().copied().zip(ends) {
+            if self.engine.has_ended(job, attempt) {
+                continue;
+            }
             self.engine
                 .ended(job, attempt, end.state, end.cause, retry)
                 .map_err(|error| error.to_string())?;
