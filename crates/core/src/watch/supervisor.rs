@@ -540,7 +540,10 @@ impl<'a> Supervisor<'a> {
                 });
             }
             self.writer.events(std::mem::take(&mut self.pending));
-            self.writer.flush().await;
+            if !self.writer.flush().await {
+                // Without the intent on disk, perhaps under somebody else's lease, nothing is sent.
+                return Err("its intent can't be written down".to_owned());
+            }
         }
         Ok((request, scheduler))
     }
