@@ -139,6 +139,7 @@ impl Agent {
         let deadlines = [
             self.job.as_ref().and_then(|job| job.deadline()),
             self.writer.deadline(),
+            self.reports.deadline(),
             limit,
         ];
         let deadline = deadlines.into_iter().flatten().min();
@@ -159,6 +160,7 @@ impl Agent {
                 job.tick(now);
             }
             self.writer.retry(now);
+            self.reports.tick(now);
         }
         Ok(())
     }
@@ -311,7 +313,7 @@ impl Agent {
                         time: job.started_at(),
                         devices: job.devices().to_vec(),
                     };
-                    self.reports.send(&report);
+                    self.reports.send_later(report);
                 }
                 let nothing_runs = job.is_sweeping();
                 self.job = Some(job);

@@ -7,6 +7,7 @@
 
 use std::io::Write as _;
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
@@ -17,6 +18,8 @@ use mizzen_agent::protocol::{Command, Report};
 const LONGEST_LINE: usize = 64 << 20;
 /// A pipe or a socket that poll(2) calls writable takes so much without blocking (`PIPE_BUF`, pipe(7)).
 const PIECE: usize = 4096;
+/// How long a report may wait for the next one.
+const LATER: Duration = Duration::from_millis(3);
 
 /// What reading brought.
 #[derive(Debug)]
@@ -122,6 +125,8 @@ pub(crate) fn without_content(error: &serde_json::Error) -> String {
 pub(crate) struct Reports {
     waiting: Vec<u8>,
     open: bool,
+    /// Sent with the next report, at the latest at this time.
+    later: Option<(Instant, Report)>,
 }
 
 impl Reports {
@@ -129,11 +134,37 @@ impl Reports {
     pub(crate) fn new(open: bool) -> Reports {
         Reports {
             waiting: Vec::new(),
+            later: None,
             open,
         }
     }
 
+    /// Sends a report with the next one, or by itself after a moment: of a job that is over at once the supervisor is
+    /// told once, not woken twice.
+    pub(crate) fn send_later(&mut self, report: Report) {
+        self.later = Some((Instant::now() + LATER, report));
+    }
+
+    /// When [`Reports::tick`] has something to do.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.later.as_ref().map(|(due, _)| *due)
+    }
+
+    pub(crate) fn tick(&mut self, now: Instant) {
+        if let Some((_, report)) = self.later.take_if(|(due, _)| *due <= now) {
+            self.send(&report);
+        }
+    }
+
     pub(crate) fn send(&mut self, report: &Report) {
+        if let Some((_, earlier)) = self.later.take() {
+            self.put(&earlier);
+        }
+        self.put(report);
+        self.flush();
+    }
+
+    fn put(&mut self, report: &Report) {
         if !self.open {
             return;
         }
@@ -141,7 +172,6 @@ impl Reports {
         if serde_json::to_writer(&mut self.waiting, report).is_ok() {
             self.waiting.push(b'\n');
         }
-        self.flush();
     }
 
     pub(crate) fn are_waiting(&self) -> bool {

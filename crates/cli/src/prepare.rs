@@ -64,7 +64,7 @@ pub(crate) struct JobArgs {
     /// The folder that jobs start in
     #[arg(long, value_name = "FOLDER", value_hint = clap::ValueHint::DirPath)]
     pub(crate) workdir: Option<Utf8PathBuf>,
-    /// Set any value by its path, such as tasks[0].retries=3 or executors.gpu.nodes*=2; may be repeated
+    /// Set any value by its path, such as tasks.NAME.retries=3 or executors.gpu.nodes*=2; may be repeated
     #[arg(long, value_name = "PATH=VALUE")]
     pub(crate) set: Vec<String>,
 }

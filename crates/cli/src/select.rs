@@ -67,7 +67,7 @@ fn job_of_latest(store: &Store, name: &str) -> bool {
     latest.is_some_and(|view| {
         view.jobs
             .iter()
-            .any(|job| job.name == name || job.task == name)
+            .any(|job| job.name == name || *job.task == *name)
     })
 }
 
@@ -88,7 +88,7 @@ pub(crate) fn jobs(view: &ExperimentView, names: &[String]) -> Result<Vec<u32>, 
         };
         let mut found = by(&|job| job.name == *name);
         if found.is_empty() {
-            found = by(&|job| job.task == *name || job.group.as_ref() == Some(name));
+            found = by(&|job| *job.task == **name || job.group.as_deref() == Some(name.as_str()));
         }
         if found.is_empty() {
             return Err(no_job(view, name));

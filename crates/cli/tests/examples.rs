@@ -1,5 +1,7 @@
 //! Every example runs to the end that its README tells of, from a copy of its folder as it stands in the repository.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::path::{Path, PathBuf};

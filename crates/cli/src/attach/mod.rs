@@ -412,7 +412,7 @@ impl<'a> Attached<'a> {
                 .view
                 .jobs
                 .get(job as usize)
-                .and_then(|job| plan.executors.get(&job.executor))
+                .and_then(|job| plan.executors.get(&*job.executor))
             else {
                 continue;
             };

@@ -2,7 +2,7 @@
 //!
 //! Reading the whole experiment again at each change would cost too much with 10,000 jobs; events cost what happened.
 
-use mizzen_core::model::{Cause, Event, EventKind, JobState, SubmissionKey, Timestamp};
+use mizzen_core::model::{Cause, Event, EventKind, JobState, Timestamp};
 use mizzen_core::store::{AttemptView, ExperimentView, JobView};
 
 /// An experiment as of the last event.
@@ -92,7 +92,7 @@ impl Board {
                 self.with_attempt(*job, *attempt, |attempt| {
                     attempt.state = JobState::Running;
                     attempt.handle = Some(handle.clone());
-                    attempt.nodes.clone_from(nodes);
+                    attempt.nodes = nodes.as_slice().into();
                     attempt.started = Some(*time);
                 });
                 self.set_state(*job, JobState::Running, None, None)
@@ -159,20 +159,18 @@ impl Board {
 
     /// Changes an attempt, which is made first if it isn't there.
     fn with_attempt(&mut self, index: u32, number: u32, change: impl FnOnce(&mut AttemptView)) {
-        let id = &self.view.summary.id;
         let Some(job) = self.view.jobs.get_mut(index as usize) else {
             return;
         };
         if job.attempts.last().is_none_or(|last| last.number < number) {
             job.attempts.push(AttemptView {
                 number,
-                key: SubmissionKey::new(id, index, number),
                 handle: None,
                 state: JobState::Unsubmitted,
                 cause: None,
                 started: None,
                 ended: None,
-                nodes: Vec::new(),
+                nodes: [].into(),
                 exit_code: None,
                 record: None,
             });

@@ -92,7 +92,7 @@ impl JobDocument {
             name: job.name.clone(),
             state: job.state,
             cause: job.cause,
-            executor: job.executor.clone(),
+            executor: job.executor.to_string(),
             handle: job
                 .attempts
                 .last()
@@ -123,7 +123,7 @@ impl AttemptDocument {
             exit_code: attempt.exit_code,
             started: attempt.started.map(|time| time.to_text()),
             ended: attempt.ended.map(|time| time.to_text()),
-            nodes: attempt.nodes.clone(),
+            nodes: attempt.nodes.to_vec(),
             log: (attempt.started.is_some() || attempt.record.is_some()).then(|| log.into_string()),
         }
     }

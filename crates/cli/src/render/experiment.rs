@@ -97,7 +97,7 @@ impl ExperimentStatus {
                     .map_or(String::new(), |code| code.to_string())
                     .into(),
                 attempts(job, budget.copied()).into(),
-                job.executor.as_str().into(),
+                (&*job.executor).into(),
                 last.and_then(|attempt| run_time(attempt, view.now))
                     .map_or(String::new(), duration)
                     .into(),

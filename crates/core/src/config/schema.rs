@@ -8,7 +8,7 @@
 //! It knows the part of draft 2020-12 that schemars writes: `$ref` into `$defs`, `type`, `properties`, `required`,
 //! `additionalProperties`, `propertyNames`, `items`, `prefixItems`, `minItems`, `maxItems`, `enum`, `const`, `anyOf`, `oneOf`, `allOf`,
 //! `minimum`, `maximum`, `exclusiveMinimum`, `exclusiveMaximum`, `minLength`, `maxLength`; and two words of our own:
-//! `x-mizzen-format` (see [`names`](super::names)) and `x-mizzen-noun` (what an enumerated value is called). Other keywords, `pattern`
+//! `x-mizzen-format` (see [`names`]) and `x-mizzen-noun` (what an enumerated value is called). Other keywords, `pattern`
 //! among them, are not looked at.
 //!
 //! Of several alternatives one is chosen before anything is reported: by the node's type, then by a key with a constant (`kind`),

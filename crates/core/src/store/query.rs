@@ -1,5 +1,8 @@
 //! Reading.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use rusqlite::{OptionalExtension, Row};
 
 use super::append::unpack_spent;
@@ -7,7 +10,7 @@ use super::{
     AttemptView, ExperimentSummary, ExperimentView, JobView, StateCounts, Store, StoreError,
 };
 use crate::model::{
-    Cause, Event, EventKind, ExitRecord, ExperimentId, Handle, JobState, SubmissionKey, Timestamp,
+    Cause, Event, EventKind, ExitRecord, ExperimentId, Handle, JobState, Timestamp,
 };
 use crate::plan::{Plan, PlannedJob};
 
@@ -35,6 +38,41 @@ pub struct JobRow {
     pub retry_at: Option<Timestamp>,
     /// Further attempts spent, by failure class.
     pub spent: [u16; 4],
+}
+
+/// Texts that many rows have in common, each kept once.
+#[derive(Default)]
+struct Shared {
+    texts: HashMap<String, Arc<str>>,
+    lists: HashMap<String, Arc<[String]>>,
+}
+
+impl Shared {
+    fn text(&mut self, text: &str) -> Arc<str> {
+        match self.texts.get(text) {
+            Some(known) => Arc::clone(known),
+            None => Arc::clone(
+                self.texts
+                    .entry(text.to_owned())
+                    .or_insert_with(|| text.into()),
+            ),
+        }
+    }
+
+    /// The names in a text that has commas between them.
+    fn list(&mut self, text: &str) -> Arc<[String]> {
+        match self.lists.get(text) {
+            Some(known) => Arc::clone(known),
+            None => {
+                let names = text
+                    .split(',')
+                    .filter(|name| !name.is_empty())
+                    .map(str::to_owned)
+                    .collect();
+                Arc::clone(self.lists.entry(text.to_owned()).or_insert(names))
+            }
+        }
+    }
 }
 
 fn state_of(row: &Row<'_>, column: usize) -> rusqlite::Result<JobState> {
@@ -156,7 +194,7 @@ impl Store {
             .join(&summary.title)
             .join(id.as_str());
         let jobs = self
-            .job_views(id, number, &plan)
+            .job_views(number, &plan)
             .map_err(|error| self.failed(&error))?;
         let sequence: i64 = self
             .connection
@@ -172,41 +210,40 @@ impl Store {
         })
     }
 
-    fn job_views(
-        &self,
-        id: &ExperimentId,
-        number: i64,
-        plan: &Plan,
-    ) -> rusqlite::Result<Vec<JobView>> {
-        let mut group_of = std::collections::HashMap::new();
+    fn job_views(&self, number: i64, plan: &Plan) -> rusqlite::Result<Vec<JobView>> {
+        let mut group_of = HashMap::new();
         for group in &plan.groups {
-            group_of.extend(group.jobs.iter().map(|job| (*job, group)));
+            let name: Arc<str> = group.name.as_str().into();
+            group_of.extend(group.jobs.iter().map(|job| (*job, Arc::clone(&name))));
         }
-        let mut tasks = plan
-            .tasks
-            .iter()
-            .flat_map(|task| std::iter::repeat_n(task, task.jobs as usize));
-        let mut jobs: Vec<JobView> = Vec::new();
+        let total = plan.tasks.iter().map(|task| task.jobs as usize).sum();
+        let mut jobs: Vec<JobView> = Vec::with_capacity(total);
+        let mut shared = Shared::default();
+        let mut tasks = plan.tasks.iter().flat_map(|task| {
+            let (name, executor) = (shared.text(&task.name), shared.text(&task.executor));
+            std::iter::repeat_n((name, executor), task.jobs as usize)
+        });
         let mut statement = self.connection.prepare_cached(
             "SELECT job, name, state, cause, message, retry_at FROM jobs WHERE experiment = ?1 ORDER BY job",
         )?;
         let mut rows = statement.query([number])?;
         while let Some(row) = rows.next()? {
             let index: u32 = row.get(0)?;
-            let task = tasks.next();
+            let (task, executor) = tasks.next().unwrap_or_default();
             jobs.push(JobView {
                 index,
                 name: row.get(1)?,
-                task: task.map(|task| task.name.clone()).unwrap_or_default(),
-                group: group_of.get(&index).map(|group| group.name.clone()),
+                task,
+                group: group_of.get(&index).map(Arc::clone),
                 state: state_of(row, 2)?,
                 cause: cause_of(row, 3)?,
                 message: row.get(4)?,
-                executor: task.map(|task| task.executor.clone()).unwrap_or_default(),
+                executor,
                 retry_at: time_of(row, 5)?,
                 attempts: Vec::new(),
             });
         }
+        drop(tasks);
         let mut statement = self.connection.prepare_cached(
             "SELECT job, attempt, handle, state, cause, started, ended, nodes, exit_code, ended_by FROM attempts
              WHERE experiment = ?1 ORDER BY job, attempt",
@@ -217,34 +254,27 @@ impl Store {
             let Some(view) = jobs.get_mut(job as usize) else {
                 continue;
             };
-            let attempt: u32 = row.get(1)?;
-            let first = group_of
-                .get(&job)
-                .and_then(|group| group.jobs.first().copied())
-                .unwrap_or(job);
             let state = state_of(row, 3)?;
             let record = match (state, row.get::<_, Option<i64>>(9)?) {
                 (JobState::Failed | JobState::Cancelled, Some(event)) => self.record_of(event)?,
                 _ => None,
             };
+            let nodes = row
+                .get_ref(7)?
+                .as_str_or_null()
+                .ok()
+                .flatten()
+                .unwrap_or_default();
+            // Mostly one, and mostly no second: room for one.
+            view.attempts.reserve_exact(1);
             view.attempts.push(AttemptView {
-                number: attempt,
-                key: SubmissionKey::new(id, first, attempt),
+                number: row.get(1)?,
                 handle: row.get::<_, Option<String>>(2)?.map(Handle),
                 state,
                 cause: cause_of(row, 4)?,
                 started: time_of(row, 5)?,
                 ended: time_of(row, 6)?,
-                nodes: row
-                    .get::<_, Option<String>>(7)?
-                    .map(|nodes| {
-                        nodes
-                            .split(',')
-                            .filter(|node| !node.is_empty())
-                            .map(str::to_owned)
-                            .collect()
-                    })
-                    .unwrap_or_default(),
+                nodes: shared.list(nodes),
                 exit_code: row.get(8)?,
                 record,
             });

@@ -1,11 +1,11 @@
-//! What the store answers: plain values, made for showing and for JSON.
+//! What the store answers: plain values, made for showing. Names that many jobs have in common are shared.
 
-use serde::Serialize;
+use std::sync::Arc;
 
-use crate::model::{Cause, ExitRecord, ExperimentId, Handle, JobState, SubmissionKey, Timestamp};
+use crate::model::{Cause, ExitRecord, ExperimentId, Handle, JobState, Timestamp};
 
 /// An experiment in a list.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ExperimentSummary {
     /// Its id.
     pub id: ExperimentId,
@@ -22,7 +22,7 @@ pub struct ExperimentSummary {
 }
 
 /// How many jobs are in each state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StateCounts(pub [u32; 8]);
 
 impl StateCounts {
@@ -40,7 +40,7 @@ impl StateCounts {
 }
 
 /// An experiment with all of its jobs.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ExperimentView {
     /// The line that stands for it in a list.
     pub summary: ExperimentSummary,
@@ -53,16 +53,16 @@ pub struct ExperimentView {
 }
 
 /// A job.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct JobView {
     /// Its number in the experiment.
     pub index: u32,
     /// Its name.
     pub name: String,
     /// The task that it came from.
-    pub task: String,
+    pub task: Arc<str>,
     /// The group that it belongs to.
-    pub group: Option<String>,
+    pub group: Option<Arc<str>>,
     /// Its state.
     pub state: JobState,
     /// Why, unless that is plain.
@@ -70,7 +70,7 @@ pub struct JobView {
     /// A sentence for people, where the record does not say enough.
     pub message: Option<String>,
     /// The executor's name.
-    pub executor: String,
+    pub executor: Arc<str>,
     /// When the next attempt will start, while it waits for one.
     pub retry_at: Option<Timestamp>,
     /// Its attempts, oldest first.
@@ -78,12 +78,10 @@ pub struct JobView {
 }
 
 /// One try of a job.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AttemptView {
     /// Counts from 1.
     pub number: u32,
-    /// The key under which it was submitted.
-    pub key: SubmissionKey,
     /// What names it at its place.
     pub handle: Option<Handle>,
     /// Its state.
@@ -95,7 +93,7 @@ pub struct AttemptView {
     /// When it ended.
     pub ended: Option<Timestamp>,
     /// The machines that it ran on.
-    pub nodes: Vec<String>,
+    pub nodes: Arc<[String]>,
     /// The exit status to show: the first failing rank's, 0 once it succeeded; 128 + the signal's number for one that
     /// was ended by a signal.
     pub exit_code: Option<i32>,

@@ -5,7 +5,7 @@
 //! cancel, retry: requests to whoever drives the experiment        remove: rows and folder
 //! ```
 //!
-//! Nothing is started here but by [`send`], and that only by the holder of the experiment's lease.
+//! Nothing is started here but by [`fn@send`], and that only by the holder of the experiment's lease.
 
 mod control;
 mod create;
