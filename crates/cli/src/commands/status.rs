@@ -51,7 +51,9 @@ pub(crate) fn run(args: StatusArgs, surroundings: &Surroundings) -> Result<Outco
 /// still works.
 fn drive_on(store: &Store, id: &ExperimentId, surroundings: &Surroundings) {
     if let Err(error) = ensure_supervised(&surroundings.context, store, id) {
-        surroundings.output.say(&format!("mizzen: nobody drives {id}: {error}"));
+        surroundings
+            .output
+            .say(&format!("mizzen: nobody drives {id}: {error}"));
     }
 }
 
