@@ -71,10 +71,21 @@ fn wrong_files_are_refused_before_anything_is_made() {
         session.write(&file, &text);
         for command in ["launch", "plan"] {
             let said = session.run(&[command, &file]);
-            let mut missing: Vec<&str> = words.iter().copied().filter(|word| !said.stderr.contains(word)).collect();
+            let mut missing: Vec<&str> = words
+                .iter()
+                .copied()
+                .filter(|word| !said.stderr.contains(word))
+                .collect();
             missing.extend((!said.stderr.contains(&file)).then_some(&*file));
-            if said.status != 2 || !missing.is_empty() || !said.stdout.is_empty() || !said.stderr.contains("error") {
-                wrong.push(format!("{command} {file}: status {}, without {missing:?}\n{}{}", said.status, said.stdout, said.stderr));
+            if said.status != 2
+                || !missing.is_empty()
+                || !said.stdout.is_empty()
+                || !said.stderr.contains("error")
+            {
+                wrong.push(format!(
+                    "{command} {file}: status {}, without {missing:?}\n{}{}",
+                    said.status, said.stdout, said.stderr
+                ));
             }
             if session.home().exists() {
                 wrong.push(format!("{command} {file} has made something"));
@@ -90,14 +101,33 @@ fn wrong_files_are_refused_before_anything_is_made() {
 fn files_that_are_none_are_refused() {
     let session = Session::new();
     std::fs::create_dir(session.workdir().join("folder.toml")).unwrap();
-    std::fs::write(session.workdir().join("latin1.toml"), b"title = \"caf\xe9\"\n").unwrap();
+    std::fs::write(
+        session.workdir().join("latin1.toml"),
+        b"title = \"caf\xe9\"\n",
+    )
+    .unwrap();
     session.write("empty.toml", "");
     session.write("deep.json", &"[".repeat(100_000));
-    for file in ["missing.toml", "folder.toml", "latin1.toml", "empty.toml", "deep.json", "/dev/null"] {
+    for file in [
+        "missing.toml",
+        "folder.toml",
+        "latin1.toml",
+        "empty.toml",
+        "deep.json",
+        "/dev/null",
+    ] {
         let said = session.run(&["launch", file]);
         assert_eq!(said.status, 2, "{file}: {said:?}");
-        assert!(said.stderr.starts_with("error: ") && said.stderr.contains(file), "{file}: {}", said.stderr);
-        assert!(said.stderr.len() < 5000, "{file}: {} bytes of talk", said.stderr.len());
+        assert!(
+            said.stderr.starts_with("error: ") && said.stderr.contains(file),
+            "{file}: {}",
+            said.stderr
+        );
+        assert!(
+            said.stderr.len() < 5000,
+            "{file}: {} bytes of talk",
+            said.stderr.len()
+        );
         assert!(!session.home().exists(), "{file}");
     }
     session.nothing_is_left();
@@ -109,7 +139,10 @@ fn all_mistakes_of_a_file_are_told_at_once() {
     let document = json!({ "titel": "x", "tasks": [
         { "name": "a b", "run": ["true"] }, { "name": "b", "run": ["true"], "after": "c" }, { "name": "b", "retries": "x", "run": [] },
     ]});
-    session.write("experiment.json", &serde_json::to_string_pretty(&document).unwrap());
+    session.write(
+        "experiment.json",
+        &serde_json::to_string_pretty(&document).unwrap(),
+    );
     let said = session.run(&["launch", "experiment.json"]);
     assert_eq!(said.status, 2);
     for word in ["titel", "a space", "`c`", "retries"] {

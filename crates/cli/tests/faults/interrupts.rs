@@ -9,7 +9,8 @@ use crate::scene::{Scene, ends, kill_9, status, until};
 use crate::support::Session;
 
 /// Ignores everything that can be ignored, and so do its children.
-const STUBBORN: &str = "trap '' INT TERM HUP; (while :; do sleep 0.05; done) & while :; do sleep 0.05; done";
+const STUBBORN: &str =
+    "trap '' INT TERM HUP; (while :; do sleep 0.05; done) & while :; do sleep 0.05; done";
 
 #[test]
 fn the_second_ctrl_c_kills_what_ignores_the_first() {
@@ -23,22 +24,39 @@ fn the_second_ctrl_c_kills_what_ignores_the_first() {
     let client = session.start(&["launch", "experiment.json"]);
     session.runs("one:1");
     session.runs("two:1");
-    until("all four shells", || (session.ranks().len() == 2).then_some(()));
+    until("all four shells", || {
+        (session.ranks().len() == 2).then_some(())
+    });
     client.signal(Signal::SIGINT);
     until("the first Ctrl-C is written down", || {
         let events = rusqlite::Connection::open(session.home().join("mizzen.db")).unwrap();
         let found = "SELECT count(*) FROM events WHERE kind LIKE '%cancel-requested%'";
-        (events.query_row(found, [], |row| row.get::<_, i64>(0)).unwrap() == 1).then_some(())
+        (events
+            .query_row(found, [], |row| row.get::<_, i64>(0))
+            .unwrap()
+            == 1)
+            .then_some(())
     });
     assert_eq!(session.ranks().len(), 2, "they don't listen");
     let began = Instant::now();
     client.signal(Signal::SIGINT);
     let said = client.end();
     assert_eq!(said.status, 130, "{said:?}");
-    assert!(said.stderr.contains("once more kills them at once"), "{said:?}");
-    assert!(began.elapsed() < Duration::from_secs(10), "killed, not asked");
+    assert!(
+        said.stderr.contains("once more kills them at once"),
+        "{said:?}"
+    );
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "killed, not asked"
+    );
     let status = status(&session, "stubborn");
-    assert!(ends(&status).values().all(|end| end == "CANCELLED cancelled"), "{status:#}");
+    assert!(
+        ends(&status)
+            .values()
+            .all(|end| end == "CANCELLED cancelled"),
+        "{status:#}"
+    );
     session.ran_as_told(&status);
     session.nothing_is_left();
 }
@@ -48,13 +66,24 @@ fn ctrl_c_reaches_jobs_that_another_supervisor_started() {
     let session = Session::new();
     let mut task = session.task("one", STUBBORN);
     task["grace"] = json!("1h");
-    session.write("experiment.json", &json!({ "title": "adopted", "tasks": [task] }).to_string());
+    session.write(
+        "experiment.json",
+        &json!({ "title": "adopted", "tasks": [task] }).to_string(),
+    );
     let client = session.start(&["launch", "experiment.json"]);
     session.runs("one:1");
-    let id = session.json(&["status", "--json"])["id"].as_str().unwrap().to_owned();
+    let id = session.json(&["status", "--json"])["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let first = session.supervisors(&id)[0];
     kill_9(first);
-    until("another supervisor", || session.supervisors(&id).into_iter().find(|pid| *pid != first));
+    until("another supervisor", || {
+        session
+            .supervisors(&id)
+            .into_iter()
+            .find(|pid| *pid != first)
+    });
     client.signal(Signal::SIGINT);
     client.signal(Signal::SIGINT);
     // Two that come at once may be one for the kernel; a third one makes sure of the second.
@@ -86,7 +115,12 @@ fn a_ctrl_c_keeps_what_waits_from_starting() {
     client.signal(Signal::SIGINT);
     assert_eq!(client.end().status, 130);
     let status = status(&session, "queue");
-    assert!(ends(&status).values().all(|end| end == "CANCELLED cancelled"), "{status:#}");
+    assert!(
+        ends(&status)
+            .values()
+            .all(|end| end == "CANCELLED cancelled"),
+        "{status:#}"
+    );
     session.ran_as_told(&status);
     session.nothing_is_left();
 }

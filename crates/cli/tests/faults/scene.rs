@@ -19,7 +19,11 @@ pub(crate) fn until<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
 }
 
 /// As [`until`], with a limit of its own.
-pub(crate) fn until_within<T>(limit: Duration, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until_within<T>(
+    limit: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> Option<T>,
+) -> T {
     let give_up_at = Instant::now() + limit;
     loop {
         if let Some(found) = condition() {
@@ -75,16 +79,29 @@ impl Process {
         }
         let read = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
         let line = read("cmdline");
-        let words = line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
-        Some(Process { pid, words, environment: read("environ") })
+        let words = line
+            .split(|byte| *byte == 0)
+            .map(|word| String::from_utf8_lossy(word).into_owned())
+            .collect();
+        Some(Process {
+            pid,
+            words,
+            environment: read("environ"),
+        })
     }
 
     fn has_variable(&self, start: &str) -> bool {
-        self.environment.split(|byte| *byte == 0).any(|variable| variable.starts_with(start.as_bytes()))
+        self.environment
+            .split(|byte| *byte == 0)
+            .any(|variable| variable.starts_with(start.as_bytes()))
     }
 
     fn speaks_of(&self, folder: &str) -> bool {
-        let inside = |bytes: &[u8]| bytes.windows(folder.len()).any(|window| window == folder.as_bytes());
+        let inside = |bytes: &[u8]| {
+            bytes
+                .windows(folder.len())
+                .any(|window| window == folder.as_bytes())
+        };
         inside(&self.environment) || self.words.iter().any(|word| inside(word.as_bytes()))
     }
 
@@ -95,7 +112,10 @@ impl Process {
 
     /// It is a job's first process: an agent's child.
     pub(crate) fn is_rank(&self, agents: &[Process]) -> bool {
-        self.is_of_a_job() && agents.iter().any(|agent| parent_of(self.pid) == Some(agent.pid))
+        self.is_of_a_job()
+            && agents
+                .iter()
+                .any(|agent| parent_of(self.pid) == Some(agent.pid))
     }
 }
 
@@ -118,7 +138,9 @@ fn stat_field(pid: i32, field: usize) -> Option<String> {
 /// The most memory that a living process has had, in bytes (`VmHWM`).
 pub(crate) fn peak_memory(pid: i32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1024)
 }
 
@@ -131,8 +153,17 @@ pub(crate) trait Scene {
 
     /// The supervisors of an experiment.
     fn supervisors(&self, id: &str) -> Vec<i32> {
-        let is_it = |process: &Process| process.words.windows(2).any(|words| words[0] == "supervise" && words[1] == id);
-        self.processes().iter().filter(|process| is_it(process)).map(|process| process.pid).collect()
+        let is_it = |process: &Process| {
+            process
+                .words
+                .windows(2)
+                .any(|words| words[0] == "supervise" && words[1] == id)
+        };
+        self.processes()
+            .iter()
+            .filter(|process| is_it(process))
+            .map(|process| process.pid)
+            .collect()
     }
 
     /// The agents.
@@ -144,7 +175,10 @@ pub(crate) trait Scene {
     /// The first processes of jobs, their agents' children.
     fn ranks(&self) -> Vec<Process> {
         let agents = self.agents();
-        self.processes().into_iter().filter(|process| process.is_rank(&agents)).collect()
+        self.processes()
+            .into_iter()
+            .filter(|process| process.is_rank(&agents))
+            .collect()
     }
 
     /// No process of this session is there any more, or will be soon.
@@ -160,7 +194,10 @@ pub(crate) trait Scene {
             if left.is_empty() {
                 return;
             }
-            let words: Vec<_> = left.iter().map(|process| (process.pid, &process.words)).collect();
+            let words: Vec<_> = left
+                .iter()
+                .map(|process| (process.pid, &process.words))
+                .collect();
             assert!(Instant::now() < give_up_at, "left behind: {words:?}");
             pause(LOOK_AGAIN);
         }
@@ -168,7 +205,10 @@ pub(crate) trait Scene {
 
     /// The shell command by which a job says that it really runs.
     fn note(&self) -> String {
-        format!("echo $MIZZEN_JOB_NAME:$MIZZEN_ATTEMPT >> {}", self.ledger_path().display())
+        format!(
+            "echo $MIZZEN_JOB_NAME:$MIZZEN_ATTEMPT >> {}",
+            self.ledger_path().display()
+        )
     }
 
     /// Where jobs write.
@@ -179,7 +219,10 @@ pub(crate) trait Scene {
     /// How often each attempt has really run, as `job:attempt`.
     fn ledger(&self) -> BTreeMap<String, usize> {
         let mut ledger = BTreeMap::new();
-        for line in std::fs::read_to_string(self.ledger_path()).unwrap_or_default().lines() {
+        for line in std::fs::read_to_string(self.ledger_path())
+            .unwrap_or_default()
+            .lines()
+        {
             *ledger.entry(line.to_owned()).or_default() += 1;
         }
         ledger
@@ -187,7 +230,9 @@ pub(crate) trait Scene {
 
     /// Waits until an attempt has really started.
     fn runs(&self, attempt: &str) {
-        until(&format!("{attempt} runs"), || self.ledger().contains_key(attempt).then_some(()));
+        until(&format!("{attempt} runs"), || {
+            self.ledger().contains_key(attempt).then_some(())
+        });
     }
 
     /// A task that notes that it runs, and then runs a script.
@@ -200,7 +245,10 @@ pub(crate) trait Scene {
         let mut told = BTreeMap::new();
         for job in status["jobs"].as_array().unwrap() {
             for attempt in job["attempts"].as_array().unwrap() {
-                told.insert(format!("{}:{}", job["name"].as_str().unwrap(), attempt["number"]), 1);
+                told.insert(
+                    format!("{}:{}", job["name"].as_str().unwrap(), attempt["number"]),
+                    1,
+                );
             }
         }
         assert_eq!(self.ledger(), told, "{status:#}");
@@ -230,7 +278,10 @@ impl Scene for Session {
 /// Writes a document and starts it detached; its id.
 pub(crate) fn launch_detached(session: &Session, document: &Value) -> String {
     session.write("experiment.json", &document.to_string());
-    session.ok(&["launch", "-d", "experiment.json"]).trim().to_owned()
+    session
+        .ok(&["launch", "-d", "experiment.json"])
+        .trim()
+        .to_owned()
 }
 
 /// What `status --json` says.
@@ -241,7 +292,9 @@ pub(crate) fn status(session: &Session, id: &str) -> Value {
 /// A job of a status.
 pub(crate) fn job<'a>(status: &'a Value, name: &str) -> &'a Value {
     let jobs = status["jobs"].as_array().unwrap();
-    jobs.iter().find(|job| job["name"] == name).unwrap_or_else(|| panic!("no job {name}: {status:#}"))
+    jobs.iter()
+        .find(|job| job["name"] == name)
+        .unwrap_or_else(|| panic!("no job {name}: {status:#}"))
 }
 
 /// State and cause of each job.
@@ -251,18 +304,29 @@ pub(crate) fn ends(status: &Value) -> BTreeMap<String, String> {
         Some(cause) => format!("{} {cause}", job["state"].as_str().unwrap()),
         None => job["state"].as_str().unwrap().to_owned(),
     };
-    jobs.iter().map(|job| (job["name"].as_str().unwrap().to_owned(), end(job))).collect()
+    jobs.iter()
+        .map(|job| (job["name"].as_str().unwrap().to_owned(), end(job)))
+        .collect()
 }
 
 /// The exit record of an attempt.
 pub(crate) fn exit_record(attempt: &Value) -> Value {
     let log = Path::new(attempt["log"].as_str().unwrap());
-    serde_json::from_str(&std::fs::read_to_string(log.with_file_name("exit.json")).unwrap()).unwrap()
+    serde_json::from_str(&std::fs::read_to_string(log.with_file_name("exit.json")).unwrap())
+        .unwrap()
 }
 
 /// What the supervisors have complained about. One that finds another one driving is none to worry about.
 pub(crate) fn complaints(session: &Session, title: &str, id: &str) -> Vec<String> {
-    let log = session.home().join("experiments").join(title).join(id).join("supervisor.log");
+    let log = session
+        .home()
+        .join("experiments")
+        .join(title)
+        .join(id)
+        .join("supervisor.log");
     let said = std::fs::read_to_string(log).unwrap_or_default();
-    said.lines().filter(|line| !line.contains("drives the experiment already")).map(str::to_owned).collect()
+    said.lines()
+        .filter(|line| !line.contains("drives the experiment already"))
+        .map(str::to_owned)
+        .collect()
 }

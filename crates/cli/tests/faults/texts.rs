@@ -11,9 +11,40 @@ use crate::support::Session;
 
 /// What has been trouble somewhere.
 const NASTY: [&str; 34] = [
-    "", " ", "  two  spaces  ", "\t", "\n", "\r\n", "a\nb\n", "\n\n\n", "'", "\"", "''", "\"\"", "'\"'\"'", "\\", "\\\\", "\\n",
-    "$HOME", "${HOME}", "$$", "$", "$(id)", "`id`", "${lr}", "%s%n", "*", "~", "-", "--", "-n", "; rm -rf /", "#!&|<>()[]{}",
-    "🚀👩‍👩‍👧‍👦 ñ 漢字", "\u{202e}right to left\u{200f}\u{2066}", "\u{1b}[31mred\u{7}\u{8}\u{7f}\u{85}\u{feff}\u{fffd}\u{10ffff}",
+    "",
+    " ",
+    "  two  spaces  ",
+    "\t",
+    "\n",
+    "\r\n",
+    "a\nb\n",
+    "\n\n\n",
+    "'",
+    "\"",
+    "''",
+    "\"\"",
+    "'\"'\"'",
+    "\\",
+    "\\\\",
+    "\\n",
+    "$HOME",
+    "${HOME}",
+    "$$",
+    "$",
+    "$(id)",
+    "`id`",
+    "${lr}",
+    "%s%n",
+    "*",
+    "~",
+    "-",
+    "--",
+    "-n",
+    "; rm -rf /",
+    "#!&|<>()[]{}",
+    "🚀👩‍👩‍👧‍👦 ñ 漢字",
+    "\u{202e}right to left\u{200f}\u{2066}",
+    "\u{1b}[31mred\u{7}\u{8}\u{7f}\u{85}\u{feff}\u{fffd}\u{10ffff}",
 ];
 
 /// Texts made by chance from difficult pieces.
@@ -43,7 +74,11 @@ with open(os.environb[b"WRITER_OUT"], "wb") as out:
 fn read(path: &Path) -> Vec<String> {
     let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let text = String::from_utf8(bytes).unwrap();
-    text.strip_suffix('\0').unwrap().split('\0').map(str::to_owned).collect()
+    text.strip_suffix('\0')
+        .unwrap()
+        .split('\0')
+        .map(str::to_owned)
+        .collect()
 }
 
 /// A folder's name made of a text: without slashes, not too long, not `.` or `..`.
@@ -83,14 +118,32 @@ fn texts_of_a_file_arrive_unchanged() {
     assert_eq!(said.status, 0, "{said:?}");
     for (number, text) in texts.iter().enumerate() {
         let workdir = workdirs[number].to_str().unwrap().to_owned();
-        assert_eq!(read(&out(number)), [text.clone(), "between".to_owned(), text.clone(), text.clone(), workdir], "{text:?}");
+        assert_eq!(
+            read(&out(number)),
+            [
+                text.clone(),
+                "between".to_owned(),
+                text.clone(),
+                text.clone(),
+                workdir
+            ],
+            "{text:?}"
+        );
     }
     // What was run is also what is shown, and stays readable.
     assert_eq!(status(&session, "texts")["state"], "SUCCEEDED");
-    for words in [&["show", "texts"][..], &["show", "--json", "texts"], &["plan", "experiment.json"], &["status"]] {
+    for words in [
+        &["show", "texts"][..],
+        &["show", "--json", "texts"],
+        &["plan", "experiment.json"],
+        &["status"],
+    ] {
         let said = session.run(words);
         assert_eq!(said.status, 0, "{words:?}");
-        assert!(!said.stdout.contains('\u{1b}'), "{words:?}: an escape sequence of a job's text reaches the terminal");
+        assert!(
+            !said.stdout.contains('\u{1b}'),
+            "{words:?}: an escape sequence of a job's text reaches the terminal"
+        );
     }
     session.nothing_is_left();
 }
@@ -109,7 +162,11 @@ fn texts_behind_two_dashes_arrive_unchanged() {
         let workdir = session.workdir().join(folder_name(text));
         std::fs::create_dir_all(&workdir).unwrap();
         let mut command = session.command(&["run", "--env", &format!("VALUE={text}"), "--env"]);
-        command.arg(format!("WRITER_OUT={}", out.display())).args(["--", "python3", "-SE"]).arg(&writer).args(&texts);
+        command
+            .arg(format!("WRITER_OUT={}", out.display()))
+            .args(["--", "python3", "-SE"])
+            .arg(&writer)
+            .args(&texts);
         let said = command.current_dir(&workdir).output().unwrap();
         assert_eq!(said.status.code(), Some(0), "{said:?}");
         let mut expected = texts.clone();
@@ -126,10 +183,23 @@ fn a_home_and_a_program_with_a_difficult_path_work() {
     let place = session.workdir().join("it's \"here\" $HOME\n🚀 %n");
     std::fs::create_dir(&place).unwrap();
     let program = place.join("a 'program'\n$x");
-    std::fs::write(&program, "#!/bin/sh\nprintf '%s\\0' \"$0\" \"$MIZZEN_JOB_DIR\"\n").unwrap();
-    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::write(
+        &program,
+        "#!/bin/sh\nprintf '%s\\0' \"$0\" \"$MIZZEN_JOB_DIR\"\n",
+    )
+    .unwrap();
+    std::fs::set_permissions(
+        &program,
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
     let home = place.join("home");
-    let output = session.command(&["run", "--"]).arg(&program).env("MIZZEN_HOME", &home).output().unwrap();
+    let output = session
+        .command(&["run", "--"])
+        .arg(&program)
+        .env("MIZZEN_HOME", &home)
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let shown: Vec<&[u8]> = output.stdout.split(|byte| *byte == 0).collect();
     assert_eq!(shown[0], program.as_os_str().as_bytes());
@@ -144,19 +214,36 @@ fn what_is_not_utf8_is_refused() {
     let arguments: [&[&OsStr]; 3] = [
         &[OsStr::new("run"), OsStr::new("--"), OsStr::new("echo"), odd],
         &[OsStr::new("run"), OsStr::new("--"), odd],
-        &[OsStr::new("plan"), OsStr::new("--"), OsStr::new("echo"), odd],
+        &[
+            OsStr::new("plan"),
+            OsStr::new("--"),
+            OsStr::new("echo"),
+            odd,
+        ],
     ];
     for words in arguments {
         let output = session.command(&[]).args(words).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{words:?}: {said}");
-        assert!(said.starts_with("error: ") && said.contains("UTF-8") && said.contains("caf"), "{words:?}: {said}");
+        assert!(
+            said.starts_with("error: ") && said.contains("UTF-8") && said.contains("caf"),
+            "{words:?}: {said}"
+        );
     }
-    let folder = session.workdir().join(std::ffi::OsString::from_vec(b"caf\xe9".to_vec()));
+    let folder = session
+        .workdir()
+        .join(std::ffi::OsString::from_vec(b"caf\xe9".to_vec()));
     std::fs::create_dir(&folder).unwrap();
-    let output = session.command(&["run", "--", "true"]).current_dir(&folder).output().unwrap();
+    let output = session
+        .command(&["run", "--", "true"])
+        .current_dir(&folder)
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("not UTF-8"), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("not UTF-8"),
+        "{output:?}"
+    );
     assert!(!session.home().exists(), "nothing was made");
     session.nothing_is_left();
 }
