@@ -69,6 +69,8 @@ pub(crate) fn run(args: CancelArgs, surroundings: &Surroundings) -> Result<Outco
         CancelMode::Terminate
     };
     submit::cancel(&surroundings.context, &mut store, &id, &jobs, mode)?;
+    // Somebody has to hear it, whether or not its end is waited for.
+    ensure_supervised(&surroundings.context, &store, &id)?;
     let mut view = view;
     if !args.no_wait {
         let mut version = store.data_version()?;

@@ -154,7 +154,7 @@ fn job_text(job: &PlannedJobDocument, page: &Page) -> String {
         };
         line(&name, &shell_line(argv));
     }
-    line("in", &job.workdir);
+    line("in", &shell_line(std::slice::from_ref(&job.workdir)));
     if !job.after.is_empty() {
         line("after", &job.after.join(", "));
     }

@@ -190,10 +190,58 @@ fn configuration(document: &Value) -> String {
         .unwrap_or_default()
 }
 
-/// Words as a line for a shell. A word with NUL, which no command line can hold, is shown as it is.
+/// Words as a line for a shell, without control characters but line ends: those would reach the reader's terminal.
 pub(crate) fn shell_line(words: &[String]) -> String {
-    let quoted = words
-        .iter()
-        .map(|word| shlex::try_quote(word).map_or_else(|_| word.clone(), |word| word.into_owned()));
+    let quoted = words.iter().map(|word| {
+        if word.chars().any(|c| c.is_control() && c != '\n') {
+            return dollar_quoted(word);
+        }
+        shlex::try_quote(word).map_or_else(|_| word.clone(), |word| word.into_owned())
+    });
     quoted.collect::<Vec<_>>().join(" ")
+}
+
+/// A word in POSIX's dollar-single-quotes (POSIX.1-2024, Shell Command Language, 2.2.4; bash, zsh and ksh have them too).
+fn dollar_quoted(word: &str) -> String {
+    let mut quoted = "$'".to_owned();
+    for c in word.chars() {
+        match c {
+            '\'' | '\\' => quoted.extend(['\\', c]),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            // Octal has three digits at most, so that what follows is not taken for a part of it.
+            c if c.is_control() => {
+                for byte in c.to_string().bytes() {
+                    quoted.push_str(&format!("\\{byte:03o}"));
+                }
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('\'');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_command_reads_back_and_drives_no_terminal() {
+        let words = ["a b", "\u{1b}[31m'red'\\\u{85}7", "tab\there", "two\nlines"];
+        let line = shell_line(&words.map(str::to_owned));
+        assert!(
+            line.chars().all(|c| !c.is_control() || c == '\n'),
+            "{line:?}"
+        );
+        let script = format!("printf '%s\\0' {line}");
+        let output = std::process::Command::new("bash")
+            .args(["-c", &script])
+            .output()
+            .unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            words.map(|word| format!("{word}\0")).concat()
+        );
+    }
 }

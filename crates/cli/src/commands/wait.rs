@@ -35,6 +35,7 @@ pub(crate) fn run(args: WaitArgs, surroundings: &Surroundings) -> Result<Outcome
     let id = select::experiment(&store, &args.experiment.experiment)?;
     let began = Instant::now();
     let mut version = store.data_version()?;
+    let mut supervised: Option<Instant> = None;
     loop {
         let state = store.summary(&id)?.state;
         if state.is_final() {
@@ -53,7 +54,10 @@ pub(crate) fn run(args: WaitArgs, surroundings: &Surroundings) -> Result<Outcome
                     )),
             );
         }
-        ensure_supervised(&surroundings.context, &store, &id)?;
+        if supervised.is_none_or(|checked| checked.elapsed() >= SUPERVISION_CHECK) {
+            supervised = Some(Instant::now());
+            ensure_supervised(&surroundings.context, &store, &id)?;
+        }
         let pause = SUPERVISION_CHECK.min(Duration::from_secs_f64(left.min(60.0)));
         wait_for_change(&store, &mut version, pause)?;
     }

@@ -285,6 +285,15 @@ impl Engine {
         self.jobs[job as usize].attempts
     }
 
+    /// This attempt of a job is over, as far as is written down: the job has ended, or waits for its next attempt. A
+    /// unit's members end together, but the log may have been cut between their ends.
+    #[must_use]
+    pub fn has_ended(&self, job: u32, attempt: u32) -> bool {
+        let job = self.jobs[job as usize];
+        let waits_for_next = job.state == JobState::Pending && job.queued;
+        job.attempts >= attempt && (job.state.is_final() || waits_for_next)
+    }
+
     /// How many further attempts of a class a job has had.
     #[must_use]
     pub fn spent(&self, job: u32, class: FailureClass) -> u32 {

@@ -540,7 +540,10 @@ impl<'a> Supervisor<'a> {
                 });
             }
             self.writer.events(std::mem::take(&mut self.pending));
-            self.writer.flush().await;
+            if !self.writer.flush().await {
+                // Without the intent on disk, perhaps under somebody else's lease, nothing is sent.
+                return Err("its intent can't be written down".to_owned());
+            }
         }
         Ok((request, scheduler))
     }
@@ -611,6 +614,9 @@ impl<'a> Supervisor<'a> {
                     return Ok(());
                 }
                 for job in self.engine.members(unit) {
+                    if self.engine.has_ended(job, attempt) {
+                        continue;
+                    }
                     self.engine
                         .started(job, attempt)
                         .map_err(|error| error.to_string())?;
@@ -703,12 +709,19 @@ impl<'a> Supervisor<'a> {
         let retry = if failed && !self.cancelled_all {
             let budget = |member: usize| budgets.get(member).copied().unwrap_or(Retries::NONE);
             verdict::retry(&ends, now, budget, |member, class| {
-                self.engine.spent(members[member], class)
+                // What is decided a second time was counted the first time.
+                let known = u32::from(self.engine.has_ended(members[member], attempt));
+                self.engine
+                    .spent(members[member], class)
+                    .saturating_sub(known)
             })
         } else {
             None
         };
         for (job, end) in members.iter().copied().zip(ends) {
+            if self.engine.has_ended(job, attempt) {
+                continue;
+            }
             self.engine
                 .ended(job, attempt, end.state, end.cause, retry)
                 .map_err(|error| error.to_string())?;

@@ -149,7 +149,8 @@ impl Writer {
         }
     }
 
-    pub(super) async fn flush(&self) {
+    /// Waits until everything is on disk; `false` if that will never be.
+    pub(super) async fn flush(&self) -> bool {
         let (done, wait) = oneshot::channel();
         // Dropped at once where the writer is gone, which ends the wait as well.
         self.shared.put(|queue| {
@@ -157,7 +158,7 @@ impl Writer {
                 queue.flushes.push(done)
             }
         });
-        let _ = wait.await;
+        wait.await.is_ok()
     }
 
     pub(super) fn look(&self) {
