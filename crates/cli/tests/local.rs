@@ -1,4 +1,5 @@
 //! What the settings of the executor for this machine do, seen from inside the jobs.
+
 mod support;
 
 use support::Session;
