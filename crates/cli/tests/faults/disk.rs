@@ -29,7 +29,11 @@ impl SmallDisk {
                 std::env::var_os("CI").is_none(),
                 "tests of full disks need root"
             );
-            eprintln!("SKIPPED: mounting a small disk needs root");
+            use std::io::Write as _;
+            let _ = writeln!(
+                std::io::stderr(),
+                "SKIPPED: mounting a small disk needs root"
+            );
             return None;
         }
         let place = session.home();
