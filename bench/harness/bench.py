@@ -6,6 +6,7 @@ import dataclasses
 import os
 import shutil
 import sys
+import tempfile
 from typing import Callable, Dict, List, Optional
 
 from . import measure, memory, ours, peers
@@ -51,13 +52,9 @@ class Bench:
     def spawn_loop_with_files(self, count: int, width: int) -> float:
         """Seconds of the same loop when it keeps for each process the files that mizzen keeps for each job."""
         program = self.programs.path("mizzen-bench-spawn-loop")
-        folder = os.path.join(self.work, "files")
-        shutil.rmtree(folder, ignore_errors=True)
-        os.makedirs(folder)
-        try:
-            return float(measure.run([program, "--files", folder, str(count), str(width), "true"]).output)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        # Left until the whole run is over, as homes are (ours.new_home).
+        folder = tempfile.mkdtemp(prefix="files-", dir=self.work)
+        return float(measure.run([program, "--files", folder, str(count), str(width), "true"]).output)
 
     def stored(self) -> "Stored":
         """A home with one finished experiment of many jobs, made when it is first asked for, watched meanwhile."""
