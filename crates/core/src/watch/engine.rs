@@ -63,6 +63,11 @@ struct Task {
     failed: u32,
     /// Dependencies not met yet.
     unmet: u32,
+    /// Dependencies of which it is not known yet what becomes of them.
+    unresolved: u32,
+    /// One of its dependencies was on a failure that did not come. That skips it once nothing else can: if what it comes
+    /// after fails meanwhile, that is the reason, whatever the order in which the two were seen.
+    not_needed: bool,
     /// Its edges to those that come after it, in [`Engine::edges`].
     edges: (u32, u32),
     group: Option<u32>,
@@ -103,6 +108,7 @@ impl Engine {
         let mut outgoing = vec![0u32; tasks.len()];
         for (number, task) in plan.tasks.iter().enumerate() {
             tasks[number].unmet = task.after.len() as u32;
+            tasks[number].unresolved = task.after.len() as u32;
             for dependency in &task.after {
                 tasks[number].handler |= matches!(dependency.when, When::Failed | When::Any);
                 outgoing[dependency.task as usize] += 1;
@@ -522,15 +528,48 @@ impl Engine {
                     self.edges[position as usize].done = true;
                     let next = &mut self.tasks[edge.to as usize];
                     next.unmet -= 1;
+                    next.unresolved -= 1;
                     if next.unmet == 0 {
                         self.make_ready(edge.to);
                     }
+                    self.spare_if_not_needed(edge.to);
                 }
                 Some(Verdict::Impossible(doom)) => {
                     self.edges[position as usize].done = true;
-                    self.doomed.push((edge.to, doom));
+                    let next = &mut self.tasks[edge.to as usize];
+                    next.unresolved -= 1;
+                    if doom.cause == Cause::NotNeeded {
+                        next.not_needed = true;
+                    } else {
+                        next.dead = true;
+                        self.doomed.push((edge.to, doom));
+                    }
+                    self.spare_if_not_needed(edge.to);
                 }
             }
+        }
+    }
+
+    /// Skips a task, or the group that it is in, which nobody needs, as soon as no other reason can come.
+    fn spare_if_not_needed(&mut self, task: u32) {
+        let together: Vec<u32> = match self.tasks[task as usize].group {
+            None => vec![task],
+            Some(group) => {
+                let task_of = |job: &u32| self.jobs[*job as usize].task;
+                self.groups[group as usize].iter().map(task_of).collect()
+            }
+        };
+        let all = |test: &dyn Fn(&Task) -> bool| {
+            together
+                .iter()
+                .all(|task| test(&self.tasks[*task as usize]))
+        };
+        if all(&|task| task.unresolved == 0 && !task.dead) && !all(&|task| !task.not_needed) {
+            let doom = Doom {
+                cause: Cause::NotNeeded,
+                because: None,
+            };
+            self.doomed.push((task, doom));
         }
     }
 
