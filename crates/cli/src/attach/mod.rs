@@ -20,7 +20,7 @@ use mizzen_core::executor;
 use mizzen_core::model::{CancelMode, Cause, ExperimentId, JobState};
 use mizzen_core::store::{ExperimentView, Store};
 use mizzen_core::submit;
-use mizzen_core::watch::ensure_supervised;
+use mizzen_core::watch::{ensure_supervised, last_words};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
@@ -34,6 +34,8 @@ use crate::signals::Signals;
 use crate::surroundings::Surroundings;
 use live::Live;
 
+/// After so many supervisors that ended without anything happening, the user is told.
+const MANY_RESTARTS: u32 = 3;
 /// How often it is looked whether the supervisor still lives.
 pub(crate) const SUPERVISION_CHECK: Duration = Duration::from_secs(1);
 /// The shortest and the longest pause between two looks at the store.
@@ -248,6 +250,7 @@ impl<'a> Attached<'a> {
         let mut version = self.store.data_version()?;
         let mut pause = PAUSES.0;
         let mut supervised = Instant::now();
+        let mut restarts = 0;
         self.live.begin(&self.board)?;
         loop {
             while let Some(signal) = self.signals.next() {
@@ -268,7 +271,15 @@ impl<'a> Attached<'a> {
             self.live.tick(&self.board, self.surroundings.now());
             if supervised.elapsed() >= SUPERVISION_CHECK {
                 supervised = Instant::now();
-                ensure_supervised(&self.surroundings.context, &self.store, &self.id)?;
+                if ensure_supervised(&self.surroundings.context, &self.store, &self.id)? {
+                    restarts += 1;
+                    if restarts == MANY_RESTARTS {
+                        self.say_nobody_drives();
+                    }
+                }
+            }
+            if news {
+                restarts = 0;
             }
             pause = if news {
                 PAUSES.0
@@ -277,6 +288,17 @@ impl<'a> Attached<'a> {
             };
             self.pause(&mut version, pause)?;
         }
+    }
+
+    /// Supervisors are started and end again, and nothing happens: the reason is in their log.
+    fn say_nobody_drives(&mut self) {
+        let dir = self.board.view.dir.clone();
+        let reason = last_words(&dir).unwrap_or_else(|| "it says nothing".to_owned());
+        self.live.clear();
+        self.surroundings.output.say(&format!(
+            "mizzen: the supervisor of {} keeps ending: {reason}\nhint: {dir}/supervisor.log has all that it said; this command goes on trying",
+            self.id
+        ));
     }
 
     /// Waits for a signal, new log bytes or a written store.

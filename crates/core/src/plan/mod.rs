@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! ExperimentSpec ─┬─ expand:  sweeps → jobs, ${…} → text, defaults → each job
-//!                 ├─ graph:   after, groups → dependencies by number
+//!                 ├─          after, groups → dependencies by number
 //!                 └─ fingerprint: the plan's hash                        ──→ Plan
 //! ```
 //!

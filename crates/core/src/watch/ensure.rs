@@ -30,7 +30,7 @@ pub enum WatchError {
 pub(super) const LOG: &str = "supervisor.log";
 
 /// Starts a detached supervisor unless the experiment is over or a living process drives it. Two that are started at
-/// once do no harm: the lease lets one of them go on.
+/// once do no harm: the lease lets one of them go on. Answers whether one was started.
 ///
 /// # Errors
 /// The store can't be read, or the process can't be started.
@@ -38,14 +38,14 @@ pub fn ensure_supervised(
     context: &Context,
     store: &Store,
     id: &ExperimentId,
-) -> Result<(), WatchError> {
+) -> Result<bool, WatchError> {
     let summary = store.summary(id)?;
     if summary.state.is_final() || summary.ended.is_some() {
-        return Ok(());
+        return Ok(false);
     }
     let lease = store.lease(&lease_name(id))?;
     if lease.is_some_and(|lease| lease.is_live(context.clock.now())) {
-        return Ok(());
+        return Ok(false);
     }
     let failed = |reason: String| WatchError::Supervisor {
         id: id.clone(),
@@ -90,5 +90,17 @@ pub fn ensure_supervised(
     command
         .spawn()
         .map_err(|error| failed(format!("can't start {}: {error}", context.program)))?;
-    Ok(())
+    Ok(true)
+}
+
+/// What the last supervisor of the experiment in this folder said last: why nobody drives it, where supervisors keep
+/// ending.
+#[must_use]
+pub fn last_words(experiment_dir: &camino::Utf8Path) -> Option<String> {
+    let log = std::fs::read(experiment_dir.join(LOG)).ok()?;
+    let log = String::from_utf8_lossy(&log);
+    log.lines()
+        .rev()
+        .find(|line| !line.trim().is_empty())
+        .map(str::to_owned)
 }

@@ -20,7 +20,7 @@ mod verdict;
 mod writer;
 
 pub use engine::Engine;
-pub use ensure::{WatchError, ensure_supervised};
+pub use ensure::{WatchError, ensure_supervised, last_words};
 pub use supervisor::supervise;
 
 use crate::model::ExperimentId;

@@ -1,0 +1,185 @@
+//! What the places say of the jobs, and what becomes of an attempt that is over.
+
+use std::time::{Duration, Instant};
+
+use super::super::verdict;
+use super::Supervisor;
+use crate::executor::{MemberEnd, Observed};
+use crate::model::{CancelMode, Cause, EventKind, Handle, JobState};
+use crate::plan::Retries;
+
+impl Supervisor<'_> {
+    /// Asks the places: all of those with something new, or those whose time has come.
+    pub(super) async fn observe(&mut self, due: Option<Instant>) -> Result<(), String> {
+        for place in 0..self.places.len() {
+            if self.places[place].in_flight == 0
+                || due.is_some_and(|now| self.places[place].next_look > now)
+            {
+                continue;
+            }
+            let Some(scheduler) = self.places[place].scheduler.clone() else {
+                continue;
+            };
+            self.places[place].next_look =
+                Instant::now() + Duration::from_secs_f64(scheduler.pace());
+            let handles: Vec<Handle> = self
+                .active
+                .iter()
+                .filter(|(_, active)| active.place == place)
+                .map(|(handle, _)| handle.clone())
+                .collect();
+            // Not being able to ask says nothing about the jobs.
+            let Ok(observations) = scheduler.observe(&handles).await else {
+                continue;
+            };
+            for seen in observations {
+                self.observed(&seen.handle, seen.observed).await?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn observed(
+        &mut self,
+        handle: &Handle,
+        observed: Observed,
+    ) -> Result<(), String> {
+        let Some(active) = self.active.get_mut(handle) else {
+            return Ok(());
+        };
+        let (unit, attempt) = (active.unit, active.attempt);
+        match observed {
+            Observed::Running { nodes, since } => {
+                if std::mem::replace(&mut active.started, true)
+                    && self.engine.state(unit) == JobState::Running
+                {
+                    return Ok(());
+                }
+                for job in self.engine.members(unit) {
+                    if self.engine.has_ended(job, attempt) {
+                        continue;
+                    }
+                    self.engine
+                        .started(job, attempt)
+                        .map_err(|error| error.to_string())?;
+                    self.record(EventKind::Started {
+                        job,
+                        attempt,
+                        handle: handle.clone(),
+                        nodes: nodes.clone(),
+                        time: since,
+                    });
+                }
+            }
+            Observed::Pending(detail) => self.waits(unit, attempt, JobState::Pending, &detail)?,
+            Observed::Unknown(word) => self.waits(unit, attempt, JobState::Unknown, &word)?,
+            Observed::Bounced(_) => {
+                let (place, cancelled) = (active.place, active.cancelled);
+                self.active.remove(handle);
+                self.places[place].in_flight -= 1;
+                self.bounced(unit);
+                if cancelled.is_some() {
+                    let members = self.engine.members(unit);
+                    for event in self.engine.cancel_waiting(&members) {
+                        self.record(event);
+                    }
+                }
+            }
+            Observed::Ended(ends) => {
+                let cancelled = active.cancelled;
+                let place = active.place;
+                self.active.remove(handle);
+                self.places[place].in_flight -= 1;
+                self.end(unit, attempt, ends, cancelled)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn waits(
+        &mut self,
+        unit: u32,
+        attempt: u32,
+        state: JobState,
+        detail: &str,
+    ) -> Result<(), String> {
+        for job in self.engine.members(unit) {
+            if self.engine.state(job) == JobState::Unsubmitted {
+                self.engine
+                    .submitted(job, attempt)
+                    .map_err(|error| error.to_string())?;
+            }
+            self.engine
+                .observed(job, state)
+                .map_err(|error| error.to_string())?;
+            self.record(EventKind::Observed {
+                job,
+                attempt,
+                state,
+                detail: detail.to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// An attempt of a unit is over.
+    pub(super) fn end(
+        &mut self,
+        unit: u32,
+        attempt: u32,
+        mut ends: Vec<MemberEnd>,
+        cancelled: Option<CancelMode>,
+    ) -> Result<(), String> {
+        let members = self.engine.members(unit);
+        if cancelled.is_some() {
+            for end in ends.iter_mut().filter(|end| end.state == JobState::Failed) {
+                // It was told to end, and ended: how is its own affair.
+                end.state = JobState::Cancelled;
+                end.cause = Some(Cause::Cancelled);
+            }
+        }
+        let failed = ends.iter().any(|end| end.state == JobState::Failed);
+        let budgets = if failed {
+            members
+                .iter()
+                .map(|job| self.planned(*job).map(|job| job.retries))
+                .collect::<Result<Vec<_>, _>>()?
+        } else {
+            Vec::new()
+        };
+        let now = self.context.clock.now();
+        let retry = if failed && !self.cancelled_all {
+            let budget = |member: usize| budgets.get(member).copied().unwrap_or(Retries::NONE);
+            verdict::retry(&ends, now, budget, |member, class| {
+                // What is decided a second time was counted the first time.
+                let known = u32::from(self.engine.has_ended(members[member], attempt));
+                self.engine
+                    .spent(members[member], class)
+                    .saturating_sub(known)
+            })
+        } else {
+            None
+        };
+        for (job, end) in members.iter().copied().zip(ends) {
+            if self.engine.has_ended(job, attempt) {
+                continue;
+            }
+            self.engine
+                .ended(job, attempt, end.state, end.cause, retry)
+                .map_err(|error| error.to_string())?;
+            self.record(EventKind::Ended {
+                job,
+                attempt,
+                state: end.state,
+                cause: end.cause,
+                message: end.message,
+                record: end.record.map(Box::new),
+                retry,
+            });
+        }
+        if let Some(retry) = retry {
+            self.set_timer(unit, retry.at);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,179 @@
+//! Handing what may start to its place, as far as there is room.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{BOUNCE, Supervisor};
+use crate::executor::{MemberEnd, Request, Scheduler, SubmitError, Unit, UnitMember};
+use crate::model::{Cause, EventKind, JobState, SubmissionKey};
+use crate::packager::BundleRef;
+use crate::plan::PlannedJob;
+use crate::submit::{SendError, send};
+
+/// How many planned jobs are read at once.
+const CHUNK: u32 = 256;
+
+impl Supervisor<'_> {
+    pub(super) fn planned(&mut self, job: u32) -> Result<PlannedJob, String> {
+        if !self.planned.contains_key(&job) {
+            let first = job - job % CHUNK;
+            let jobs = self
+                .reader
+                .planned_jobs(self.number, first, CHUNK)
+                .map_err(|error| error.to_string())?;
+            // Jobs mostly come in order: what was read before is not needed again.
+            self.planned.retain(|known, _| *known + CHUNK > first);
+            self.planned.extend((first..).zip(jobs));
+        }
+        self.planned
+            .get(&job)
+            .cloned()
+            .ok_or_else(|| format!("job {job} is not in the store"))
+    }
+
+    pub(super) fn render(
+        &mut self,
+        unit: u32,
+        attempt: u32,
+    ) -> Result<(SubmissionKey, Request), String> {
+        let members = self.engine.members(unit);
+        let jobs = members
+            .iter()
+            .map(|job| self.planned(*job))
+            .collect::<Result<Vec<_>, _>>()?;
+        let leader = |job: u32| {
+            self.plan
+                .groups
+                .iter()
+                .any(|group| group.leader == Some(job))
+        };
+        let key = SubmissionKey::new(self.id, unit, attempt);
+        let unit = Unit {
+            experiment: self.id,
+            experiment_dir: &self.dir,
+            key: key.clone(),
+            attempt,
+            members: members
+                .iter()
+                .zip(&jobs)
+                .map(|(index, job)| UnitMember {
+                    index: *index,
+                    job,
+                    leader: leader(*index),
+                })
+                .collect(),
+        };
+        let executor = &self.places[self.engine.executor_of(members[0])].executor;
+        let request = executor
+            .render(&unit, &BundleRef::WorkingTree)
+            .map_err(|error| error.to_string())?;
+        Ok((key, request))
+    }
+
+    /// Starts what may start, as far as there is room.
+    pub(super) async fn start_ready(&mut self) -> Result<(), String> {
+        for place in 0..self.places.len() {
+            while !self.stalled
+                && self.places[place]
+                    .slots
+                    .is_none_or(|slots| self.places[place].in_flight < slots)
+            {
+                let Some(unit) = self.engine.next_ready(place) else {
+                    break;
+                };
+                self.start(unit, place).await?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn start(&mut self, unit: u32, place: usize) -> Result<(), String> {
+        let attempt = self.engine.attempts(unit) + 1;
+        let sent = match self.prepare(unit, attempt, place).await {
+            Err(reason) => Err(SendError::Submit(SubmitError::Rejected(reason))),
+            Ok((request, scheduler)) => {
+                send(scheduler.as_ref(), &request, &mut self.requests).await
+            }
+        };
+        let reason = match sent {
+            Ok(handle) => {
+                if !self.places[place].executor.capabilities().idempotent {
+                    for job in self.engine.members(unit) {
+                        self.engine
+                            .submitted(job, attempt)
+                            .map_err(|error| error.to_string())?;
+                        self.record(EventKind::Submitted {
+                            job,
+                            attempt,
+                            handle: handle.clone(),
+                        });
+                    }
+                }
+                self.track(handle, unit, attempt, place, false);
+                return Ok(());
+            }
+            Err(SendError::Submit(SubmitError::Uncertain(_) | SubmitError::Unreachable(_))) => {
+                // It may have arrived. The same key is sent again; a place that would start it twice is asked first.
+                return self.adopt_or_requeue(unit, attempt, place).await;
+            }
+            Err(SendError::Submit(SubmitError::Rejected(reason))) => reason,
+            Err(SendError::Files(error)) => error.to_string(),
+        };
+        let end = MemberEnd {
+            state: JobState::Failed,
+            cause: Some(Cause::LaunchFailure),
+            message: Some(reason),
+            record: None,
+        };
+        let members = self.engine.members(unit).len();
+        self.end(unit, attempt, vec![end; members], None)
+    }
+
+    pub(super) async fn prepare(
+        &mut self,
+        unit: u32,
+        attempt: u32,
+        place: usize,
+    ) -> Result<(Request, Arc<dyn Scheduler>), String> {
+        let scheduler = self.scheduler(place)?;
+        let (key, request) = self.render(unit, attempt)?;
+        if !self.places[place].executor.capabilities().idempotent {
+            for job in self.engine.members(unit) {
+                self.record(EventKind::Intended {
+                    job,
+                    attempt,
+                    key: key.clone(),
+                });
+            }
+            self.writer.events(std::mem::take(&mut self.pending));
+            if !self.writer.flush().await {
+                // Without the intent on disk, perhaps under somebody else's lease, nothing is sent.
+                return Err("its intent can't be written down".to_owned());
+            }
+        }
+        Ok((request, scheduler))
+    }
+
+    /// A unit's place did not take it: it is sent again after a while.
+    pub(super) fn bounced(&mut self, unit: u32) {
+        self.engine.bounced(unit);
+        self.timers.insert((Instant::now() + BOUNCE, unit), ());
+    }
+
+    pub(super) async fn adopt_or_requeue(
+        &mut self,
+        unit: u32,
+        attempt: u32,
+        place: usize,
+    ) -> Result<(), String> {
+        let (request, scheduler) = self.prepare(unit, attempt, place).await?;
+        match scheduler
+            .find(&SubmissionKey::new(self.id, unit, attempt), &request)
+            .await
+        {
+            Ok(Some(handle)) => self.track(handle, unit, attempt, place, false),
+            Ok(None) | Err(_) => self.bounced(unit),
+        }
+        Ok(())
+    }
+}
