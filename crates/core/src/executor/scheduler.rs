@@ -133,5 +133,5 @@ pub struct CancelError(pub String);
 
 /// The place can't be connected to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("can't connect: {0}")]
+#[error("{0}")]
 pub struct ConnectError(pub String);
