@@ -2,7 +2,7 @@
 //! attempt and at its end.
 
 use mizzen_core::logs::Selection;
-use mizzen_core::model::{Event, EventKind, JobState, Timestamp};
+use mizzen_core::model::{Cause, Event, EventKind, JobState, Timestamp};
 
 use super::live::Live;
 use crate::render::board::{Board, Change};
@@ -115,14 +115,15 @@ impl Live for LogView<'_> {
         };
         self.say(&format!("{} {state}{after}{why}", job.name));
         let id = &board.view.summary.id;
-        let again = if job.state == JobState::Succeeded {
-            String::new()
-        } else {
-            format!(", `mizzen retry {id}` runs it again")
+        let logs = format!("`mizzen logs {id}` shows this output again");
+        let retry = format!("`mizzen retry {id}` runs it again");
+        let hint = match (job.state, job.cause) {
+            (JobState::Succeeded, _) => logs,
+            // It has put nothing out.
+            (_, Some(Cause::LaunchFailure)) => retry,
+            _ => format!("{logs}, {retry}"),
         };
-        self.surroundings.output.hint(&format!(
-            "`mizzen logs {id}` shows this output again{again}"
-        ));
+        self.surroundings.output.hint(&hint);
         Ok(())
     }
 }
