@@ -96,10 +96,17 @@ pub(crate) fn attach_or_detach(
                 .map_err(|error| Report::usage(format!("signals can't be watched: {error}")))?,
         )
     };
-    ensure_supervised(&surroundings.context, &store, &id)?;
     match signals {
-        None => detached(surroundings, &store, &id, args.json),
-        Some(signals) => Attached::new(surroundings, store, id, args, shown, signals)?.stay(),
+        None => {
+            ensure_supervised(&surroundings.context, &store, &id)?;
+            detached(surroundings, &store, &id, args.json)
+        }
+        Some(signals) => {
+            // The board is read before anything starts: what is over within milliseconds is told of as well.
+            let attached = Attached::new(surroundings, store, id, args, shown, signals)?;
+            ensure_supervised(&surroundings.context, &attached.store, &attached.id)?;
+            attached.stay()
+        }
     }
 }
 
