@@ -1,0 +1,132 @@
+"""Mizzen: configure, launch, watch and record machine-learning experiments.
+
+``import mizzen as run`` loads nothing but this table; each name brings its module when it is first used.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mizzen import cli as cli
+    from mizzen.config import (
+        Config as Config,
+        ConfigurableMixin as ConfigurableMixin,
+        LazyEntrypoint as LazyEntrypoint,
+        OptionalDefaultConfig as OptionalDefaultConfig,
+        OptionalDefaultPartial as OptionalDefaultPartial,
+        Partial as Partial,
+        Script as Script,
+        autoconvert as autoconvert,
+        build as build,
+        dryrun_fn as dryrun_fn,
+        from_dict as from_dict,
+        help as help,
+        lazy_imports as lazy_imports,
+        set_value as set_value,
+    )
+    from mizzen.errors import (
+        ArgumentError as ArgumentError,
+        ConfigError as ConfigError,
+        ConfigTypeError as ConfigTypeError,
+        ExperimentError as ExperimentError,
+        InstallationError as InstallationError,
+        JobFailed as JobFailed,
+        MizzenError as MizzenError,
+        NotFoundError as NotFoundError,
+        RefusedError as RefusedError,
+        ResultError as ResultError,
+        SerializationError as SerializationError,
+        SetValueError as SetValueError,
+        StoreError as StoreError,
+        UnreachableError as UnreachableError,
+    )
+    from mizzen.executor import (
+        Executor as Executor,
+        ExecutorMacros as ExecutorMacros,
+        LocalExecutor as LocalExecutor,
+        LogSupportedExecutor as LogSupportedExecutor,
+        Role as Role,
+        import_executor as import_executor,
+    )
+    from mizzen.experiment import (
+        Experiment as Experiment,
+        Job as Job,
+        JobGroup as JobGroup,
+        RunResult as RunResult,
+        run as run,
+        run_async as run_async,
+    )
+    from mizzen.launcher import Launcher as Launcher
+    from mizzen.packager import Packager as Packager
+    from mizzen.plugin import Plugin as Plugin
+
+__package_name__ = "mizzen"
+__version__ = "0.1.0"
+
+_MODULES = {
+    "mizzen.config": (
+        "Config",
+        "ConfigurableMixin",
+        "LazyEntrypoint",
+        "OptionalDefaultConfig",
+        "OptionalDefaultPartial",
+        "Partial",
+        "Script",
+        "autoconvert",
+        "build",
+        "dryrun_fn",
+        "from_dict",
+        "help",
+        "lazy_imports",
+        "set_value",
+    ),
+    "mizzen.errors": (
+        "ArgumentError",
+        "ConfigError",
+        "ConfigTypeError",
+        "ExperimentError",
+        "InstallationError",
+        "JobFailed",
+        "MizzenError",
+        "NotFoundError",
+        "RefusedError",
+        "ResultError",
+        "SerializationError",
+        "SetValueError",
+        "StoreError",
+        "UnreachableError",
+    ),
+    "mizzen.executor": (
+        "Executor",
+        "ExecutorMacros",
+        "LocalExecutor",
+        "LogSupportedExecutor",
+        "Role",
+        "import_executor",
+    ),
+    "mizzen.experiment": ("Experiment", "Job", "JobGroup", "RunResult", "run", "run_async"),
+    "mizzen.launcher": ("Launcher",),
+    "mizzen.packager": ("Packager",),
+    "mizzen.plugin": ("Plugin",),
+}
+_SUBMODULES = ("cli", "config", "errors", "executor", "experiment", "job", "launcher", "packager", "plugin")
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [*_HOMES, "cli", "__version__", "__package_name__"]
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name in _HOMES:
+        value: object = getattr(import_module(_HOMES[name]), name)
+    elif name in _SUBMODULES:
+        value = import_module(f"mizzen.{name}")
+    else:
+        raise AttributeError(f"module 'mizzen' has no attribute '{name}'")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_SUBMODULES})
