@@ -68,6 +68,7 @@ fn graph(nodes: u32) -> Plan {
         )]
         .into(),
         tasks: (0..nodes).map(task).collect(),
+        files: Vec::new(),
         groups: Vec::new(),
         jobs: (0..nodes).map(job).collect(),
     }

@@ -14,12 +14,11 @@ use std::ffi::OsString;
 use std::io::Read;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use mizzen_core::config::{self, Format, Layer, Loaded, Origin, Override, Vocabulary};
+use mizzen_core::config::{self, Format, Layer, Origin, Override, Vocabulary};
 use mizzen_core::context::Context;
 use mizzen_core::executor;
-use mizzen_core::model::ExperimentId;
-use mizzen_core::plan::{self, Plan, PlanInputs};
-use serde_json::{Map, Value, json};
+use mizzen_core::submit::{self, Preparation, PrepareError, Prepared};
+use serde_json::{Value, json};
 
 pub(crate) use flags::OrderedJobArgs;
 
@@ -61,19 +60,6 @@ pub(crate) enum FileFormat {
     Json,
 }
 
-/// A plan and the record of what it was made from.
-#[derive(Debug)]
-pub(crate) struct Prepared {
-    /// The experiment's new id.
-    pub(crate) id: ExperimentId,
-    /// The plan.
-    pub(crate) plan: Plan,
-    /// The plan's fingerprint.
-    pub(crate) fingerprint: String,
-    /// What is stored beside it: document, provenance, who and where.
-    pub(crate) record: Value,
-}
-
 /// Reads all layers and plans.
 ///
 /// # Errors
@@ -105,7 +91,8 @@ pub(crate) fn prepare(
             )
         }
     };
-    let mut layers = surrounding_layers(&context.home, &base)?;
+    let mut layers = submit::surrounding_layers(&context.home, &base)
+        .map_err(|error| Report::usage(error.to_string()))?;
     layers.push(layer);
     let failed = |failure: config::Failure| Report::rendered(failure.render(color));
     let mut overrides = match context.variable("MIZZEN_SET") {
@@ -125,30 +112,19 @@ pub(crate) fn prepare(
                 .called(flag),
         );
     }
-    let loaded = config::load(&layers, &overrides, &environment, &vocabulary).map_err(failed)?;
-
-    let id = context.ids.experiment();
-    let title = loaded
-        .spec
-        .title
-        .clone()
-        .unwrap_or_else(|| default_title(source, &base));
-    let inputs = PlanInputs {
-        title: &title,
-        experiment_dir: &context.experiment_dir(&title, &id),
-        base: &base,
-        environment: &environment,
-        macros: &vocabulary.macros,
-    };
-    let plan =
-        plan::plan(&loaded.spec, &inputs).map_err(|error| Report::usage(error.to_string()))?;
-    let fingerprint = plan.fingerprint(inputs.experiment_dir);
-    let record = record(&loaded, &fingerprint, surroundings);
-    Ok(Prepared {
-        id,
-        plan,
-        fingerprint,
-        record,
+    submit::prepare(
+        context,
+        &Preparation {
+            layers: &layers,
+            overrides: &overrides,
+            base: &base,
+            default_title: &default_title(source, &base),
+            command: &surroundings.command_line,
+        },
+    )
+    .map_err(|error| match error {
+        PrepareError::Config(failure) => failed(*failure),
+        other => Report::usage(other.to_string()),
     })
 }
 
@@ -165,37 +141,9 @@ fn default_executor(
     }
 }
 
-/// What is stored beside the plan.
-fn record(loaded: &Loaded, fingerprint: &str, surroundings: &Surroundings) -> Value {
-    let context = &surroundings.context;
-    let place = |place: config::Place| {
-        json!({
-            "origin": place.origin.to_string(),
-            "source": place.source,
-            "line": place.line,
-            "column": place.column,
-        })
-    };
-    let provenance: Map<String, Value> = loaded
-        .provenance
-        .iter(&loaded.sources)
-        .map(|(pointer, found)| (pointer.to_owned(), place(found)))
-        .collect();
-    json!({
-        "document": loaded.document,
-        "provenance": provenance,
-        "command": surroundings.command_line,
-        "user": context.user,
-        "host": context.host,
-        "workdir": context.workdir,
-        "version": env!("CARGO_PKG_VERSION"),
-        "fingerprint": fingerprint,
-    })
-}
-
 /// The configured executors with their kinds, for completions: nothing where a file is wrong.
 pub(crate) fn executor_names(home: &Utf8Path, workdir: &Utf8Path) -> Vec<(String, String)> {
-    let Ok(layers) = surrounding_layers(home, workdir) else {
+    let Ok(layers) = submit::surrounding_layers(home, workdir) else {
         return Vec::new();
     };
     let executors = config::load(&layers, &[], &|_| None, &executor::vocabulary());
@@ -210,41 +158,6 @@ pub(crate) fn executor_names(home: &Utf8Path, workdir: &Utf8Path) -> Vec<(String
                 .collect()
         },
     )
-}
-
-/// The layers below the experiment: the user's and the project's.
-///
-/// # Errors
-/// A file is there and can't be read.
-pub(crate) fn surrounding_layers(home: &Utf8Path, base: &Utf8Path) -> Result<Vec<Layer>, Report> {
-    let mut layers = Vec::new();
-    let mut add = |origin, path: Utf8PathBuf| -> Result<bool, Report> {
-        match std::fs::read_to_string(&path) {
-            Ok(text) => layers.push(Layer {
-                origin,
-                name: path.into_string(),
-                format: Format::Toml,
-                text,
-            }),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
-                ) =>
-            {
-                return Ok(false);
-            }
-            Err(error) => return Err(Report::usage(format!("{path} can't be read: {error}"))),
-        }
-        Ok(true)
-    };
-    add(Origin::User, home.join("executors.toml"))?;
-    for folder in base.ancestors() {
-        if add(Origin::Project, folder.join("mizzen.toml"))? || folder.join(".git").exists() {
-            break;
-        }
-    }
-    Ok(layers)
 }
 
 fn file_layer(

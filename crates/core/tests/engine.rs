@@ -82,6 +82,7 @@ fn plans() -> impl Strategy<Value = Plan> {
                 tasks: planned,
                 groups,
                 jobs: Vec::new(),
+                files: Vec::new(),
             }
         })
 }

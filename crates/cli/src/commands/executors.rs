@@ -8,12 +8,12 @@ use mizzen_core::executor;
 use serde_json::Value;
 
 use crate::complete;
-use crate::prepare::surrounding_layers;
 use crate::render::documents::{ConfiguredExecutor, ExecutorsDocument, KindDocument, Layout, json};
 use crate::render::table::{Cell, Column, Table};
 use crate::render::{Outcome, Show, View, style};
 use crate::report::Report;
 use crate::surroundings::Surroundings;
+use mizzen_core::submit::surrounding_layers;
 
 /// Lists the places where jobs can run: the kinds there are, and the configured ones
 #[derive(Debug, Args)]
@@ -54,7 +54,8 @@ pub(crate) fn run(args: ExecutorsArgs, surroundings: &Surroundings) -> Result<Ou
 /// A configuration file is wrong.
 pub(crate) fn configured(surroundings: &Surroundings) -> Result<ExecutorsDocument, Report> {
     let context = &surroundings.context;
-    let layers = surrounding_layers(&context.home, &context.workdir)?;
+    let layers = surrounding_layers(&context.home, &context.workdir)
+        .map_err(|error| Report::usage(error.to_string()))?;
     let environment = |name: &str| context.variable(name).map(str::to_owned);
     let loaded = config::load(&layers, &[], &environment, &executor::vocabulary())
         .map_err(|failure| Report::rendered(failure.render(surroundings.output.talk.color)))?;

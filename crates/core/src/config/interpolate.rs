@@ -5,7 +5,7 @@
 //!           │ errors with their place in the text        │ template? then for safe_substitute, else as it is
 //! ```
 //!
-//! `${lr}` is a variable of the sweep, `${env:NAME}` and `${env:NAME:-default}` the environment, `${dir:TASK}` another job's
+//! `${lr}` is a variable of the sweep, `${job_dir}` and `${experiment_dir}` are the job's folder and the experiment's, `${env:NAME}` and `${env:NAME:-default}` the environment, `${dir:TASK}` another job's
 //! directory, `${head_node_ip_var}` a macro that the executor replaces when the job runs. `$$` is one dollar; a dollar before
 //! anything else stays as it is, so `$HOME` reaches the shell inside the job.
 //!
@@ -14,6 +14,9 @@
 //! only looks like a macro, because a value brought it in, becomes a template as well: then it survives.
 
 use std::ops::Range;
+
+/// The variables that every task has, unless its sweep has one of that name.
+pub const FOLDERS: [&str; 2] = ["job_dir", "experiment_dir"];
 
 /// A part of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -111,6 +111,22 @@ pub(crate) fn problem(format: &str, node: &Node) -> Option<Problem> {
     }
 }
 
+/// Why a text is no path of a file inside a folder of ours.
+fn file_problem(text: &str) -> Option<&'static str> {
+    let parts: Vec<&str> = text.split('/').collect();
+    if text.is_empty() || text.contains('\0') {
+        Some("it names nothing")
+    } else if text.starts_with('/') {
+        Some("it must be relative")
+    } else if parts.iter().any(|part| ["", ".", ".."].contains(part)) {
+        Some("its parts must be names")
+    } else if parts[0] == "attempts" {
+        Some("`attempts` is where logs are kept")
+    } else {
+        None
+    }
+}
+
 /// What a format finds wrong with a text, of a value or of a key.
 pub(crate) fn text_problem(format: &str, text: &str) -> Option<Problem> {
     match format {
@@ -134,6 +150,7 @@ pub(crate) fn text_problem(format: &str, text: &str) -> Option<Problem> {
             "the name of a variable",
             "letters, digits and `_` are allowed, and no digit at the front",
         ),
+        "file" => file_problem(text).and_then(|why| not_a(text, "a file's path", why)),
         "secret" if SecretReference::parse(text).is_none() => {
             // The text may be the secret itself: it is not repeated.
             Some(Problem {

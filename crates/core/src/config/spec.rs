@@ -48,6 +48,14 @@ pub struct ExperimentSpec {
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "x-mizzen-format": "name" }))]
     pub groups: BTreeMap<String, GroupSpec>,
+    /// Files by name, written into the folder `files` of the experiment's folder, where every job finds them
+    /// (`${experiment_dir}/files/NAME`). `${…}` in them is left alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("propertyNames" = { "x-mizzen-format": "file" }))]
+    pub files: BTreeMap<String, String>,
+    /// Notes of any form that are kept with the experiment. Mizzen itself does not read them.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub metadata: serde_json::Map<String, serde_json::Value>,
 }
 
 impl ExperimentSpec {
@@ -224,6 +232,13 @@ pub struct TaskSpec {
     /// The group, one of `groups`, that the task starts with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    /// Files by path, written into the job's folder before it starts (`${job_dir}/PATH`). `${…}` in them is left alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("propertyNames" = { "x-mizzen-format": "file" }))]
+    pub files: BTreeMap<String, String>,
+    /// Notes of any form that are kept with the task. Mizzen itself does not read them.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub metadata: serde_json::Map<String, serde_json::Value>,
 }
 
 /// What a task runs.

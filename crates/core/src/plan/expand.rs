@@ -70,6 +70,11 @@ pub fn plan(spec: &ExperimentSpec, inputs: &PlanInputs<'_>) -> Result<Plan, Plan
         tasks: Vec::with_capacity(spec.tasks.len()),
         groups: Vec::new(),
         jobs: Vec::with_capacity(names.iter().map(Vec::len).sum()),
+        files: spec
+            .files
+            .iter()
+            .map(|(name, text)| file(format!("files/{name}"), text))
+            .collect(),
     };
     let numbers: BTreeMap<&str, u32> = spec
         .tasks
@@ -110,6 +115,7 @@ pub fn plan(spec: &ExperimentSpec, inputs: &PlanInputs<'_>) -> Result<Plan, Plan
                 inputs,
                 names: &names,
                 numbers: &numbers,
+                job: name,
                 variables,
             };
             plan.jobs
@@ -207,15 +213,19 @@ struct TaskExpansion<'a> {
     inputs: &'a PlanInputs<'a>,
     names: &'a [Vec<String>],
     numbers: &'a BTreeMap<&'a str, u32>,
+    job: &'a str,
     variables: Vec<(String, String)>,
 }
 
 impl Resolver for TaskExpansion<'_> {
     fn variable(&self, name: &str) -> Option<String> {
-        self.variables
-            .iter()
-            .find(|(variable, _)| variable == name)
-            .map(|(_, value)| value.clone())
+        let own = self.variables.iter().find(|(own, _)| own == name);
+        match (own, name) {
+            (Some((_, value)), _) => Some(value.clone()),
+            (None, "experiment_dir") => Some(self.inputs.experiment_dir.to_string()),
+            (None, "job_dir") => Some(self.inputs.experiment_dir.join(self.job).into_string()),
+            (None, _) => None,
+        }
     }
 
     fn environment(&self, name: &str) -> Option<String> {
@@ -286,7 +296,12 @@ impl TaskExpansion<'_> {
             task: task.name.clone(),
             reason: reason.to_owned(),
         };
-        let (command, files) = self.command(task, name)?;
+        let (command, mut files) = self.command(task, name)?;
+        files.extend(
+            task.files
+                .iter()
+                .map(|(path, text)| file(path.clone(), text)),
+        );
         let mut command = command.into_iter();
         let entrypoint = command
             .next()
@@ -412,6 +427,14 @@ impl TaskExpansion<'_> {
                 });
             }
         })
+    }
+}
+
+fn file(path: String, text: &str) -> JobFile {
+    JobFile {
+        path,
+        contents: text.to_owned(),
+        executable: false,
     }
 }
 

@@ -45,6 +45,9 @@ pub struct Plan {
     /// The jobs: each task's follow each other, in the tasks' order.
     #[serde(default)]
     pub jobs: Vec<PlannedJob>,
+    /// Files for all jobs, with paths in the experiment's folder.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<JobFile>,
 }
 
 /// An executor by kind, with its settings as the document gave them (its kind's schema was checked).
@@ -134,11 +137,11 @@ pub struct PlannedJob {
     pub grace: f64,
 }
 
-/// A file in the job's folder.
+/// A file in the job's folder, or in the experiment's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobFile {
-    /// Its path in the job's folder, such as `scripts/train.sh`.
+    /// Its path in that folder, such as `scripts/train.sh`.
     pub path: String,
     /// Its text.
     pub contents: String,
@@ -210,6 +213,7 @@ impl Plan {
             tasks: self.tasks.clone(),
             groups: self.groups.clone(),
             jobs: Vec::new(),
+            files: self.files.clone(),
         }
     }
 

@@ -24,7 +24,14 @@ pub fn create(
     let made = || {
         create_private_dir(&dir)?;
         let text = serde_json::to_vec_pretty(document).map_err(std::io::Error::other)?;
-        write_file(&dir.join("experiment.json"), &text, 0o600)
+        write_file(&dir.join("experiment.json"), &text, 0o600)?;
+        plan.files.iter().try_for_each(|file| {
+            let path = dir.join(&file.path);
+            if let Some(parent) = path.parent() {
+                create_private_dir(parent)?;
+            }
+            write_file(&path, file.contents.as_bytes(), 0o600)
+        })
     };
     let written = made().map_err(SubmitError::Files).and_then(|()| {
         store

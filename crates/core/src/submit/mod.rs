@@ -1,6 +1,7 @@
 //! From a plan to jobs at their places, and what the user asks of them afterwards.
 //!
 //! ```text
+//! prepare: layers, overrides ─▶ plan and record
 //! create: folder, document, rows ─▶ (watch) ─▶ send: files of the jobs, requests.jsonl, Scheduler::submit
 //! cancel, retry: requests to whoever drives the experiment        remove: rows and folder
 //! ```
@@ -9,11 +10,13 @@
 
 mod control;
 mod create;
+mod prepare;
 mod preview;
 mod send;
 
 pub use control::{cancel, remove, retry};
 pub use create::create;
+pub use prepare::{Preparation, PrepareError, Prepared, prepare, surrounding_layers};
 pub use preview::{JobPreview, is_private, preview};
 pub(crate) use send::{RequestLog, SendError, send};
 

@@ -86,10 +86,12 @@ pub fn ensure_supervised(
                 .map_err(std::io::Error::from)
         });
     }
-    // Whoever started it may end before it or after it; it is not waited for here.
-    command
+    let mut supervisor = command
         .spawn()
         .map_err(|error| failed(format!("can't start {}: {error}", context.program)))?;
+    // Whoever started it may end before it or after it. A process that lives on, such as a notebook's, must not keep the
+    // dead one in its table.
+    let _ = std::thread::Builder::new().spawn(move || supervisor.wait());
     Ok(true)
 }
 

@@ -10,7 +10,7 @@
 
 use super::super::diagnostic::{Diagnostic, Span, did_you_mean, quote, suggestion};
 use super::super::document::{Node, Table, Value};
-use super::super::interpolate::{Piece, PlacedPiece, parse_placed};
+use super::super::interpolate::{FOLDERS, Piece, PlacedPiece, parse_placed};
 use super::Checker;
 
 /// Where a text stands.
@@ -144,12 +144,13 @@ impl<'a> Checker<'a> {
             .task
             .map(|number| self.tasks[number].variables.as_slice())
             .unwrap_or_default();
-        if own.contains(&name) {
+        if own.contains(&name) || FOLDERS.contains(&name) {
             return None;
         }
         let known = own
             .iter()
             .copied()
+            .chain(FOLDERS)
             .chain(self.subject.vocabulary.macros.iter().map(String::as_str));
         let label = match did_you_mean(name, known) {
             Some(close) => format!("did you mean `${{{close}}}`?"),

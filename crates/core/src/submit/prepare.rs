@@ -1,0 +1,159 @@
+//! From layers of configuration to a plan and its record: what the command line and the Python package have in common
+//! before anything is created.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde_json::{Map, Value, json};
+
+use crate::config::{self, Format, Layer, Loaded, Origin, Override};
+use crate::context::Context;
+use crate::executor;
+use crate::model::ExperimentId;
+use crate::plan::{self, Plan, PlanError, PlanInputs};
+
+/// What a plan is made from.
+#[derive(Debug)]
+pub struct Preparation<'a> {
+    /// The layers, lowest first: those of [`surrounding_layers`], then the experiment's own.
+    pub layers: &'a [Layer],
+    /// The overrides, in the user's order.
+    pub overrides: &'a [Override],
+    /// The folder that relative paths start from (absolute).
+    pub base: &'a Utf8Path,
+    /// The title of a document without one.
+    pub default_title: &'a str,
+    /// The command line of whoever launches, for the record.
+    pub command: &'a [String],
+}
+
+/// A plan and the record of what it was made from.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The experiment's new id.
+    pub id: ExperimentId,
+    /// The plan.
+    pub plan: Plan,
+    /// The plan's fingerprint.
+    pub fingerprint: String,
+    /// What is stored beside it: document, provenance, who and where.
+    pub record: Value,
+}
+
+/// Nothing can be planned.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// A file of configuration is there and can't be read.
+    #[error("{path} can't be read: {source}")]
+    Read {
+        /// Which.
+        path: Utf8PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The configuration is wrong: every mistake at once.
+    #[error("{0}")]
+    Config(Box<config::Failure>),
+    /// The configuration is right and can't be planned.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
+
+/// The layers below the experiment: the user's `executors.toml`, and the project's `mizzen.toml`, looked for from `base` up
+/// to the root of its repository.
+///
+/// # Errors
+/// A file is there and can't be read.
+pub fn surrounding_layers(home: &Utf8Path, base: &Utf8Path) -> Result<Vec<Layer>, PrepareError> {
+    let mut layers = Vec::new();
+    let mut add = |origin, path: Utf8PathBuf| -> Result<bool, PrepareError> {
+        match std::fs::read_to_string(&path) {
+            Ok(text) => layers.push(Layer {
+                origin,
+                name: path.into_string(),
+                format: Format::Toml,
+                text,
+            }),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(false);
+            }
+            Err(source) => return Err(PrepareError::Read { path, source }),
+        }
+        Ok(true)
+    };
+    add(Origin::User, home.join("executors.toml"))?;
+    for folder in base.ancestors() {
+        if add(Origin::Project, folder.join("mizzen.toml"))? || folder.join(".git").exists() {
+            break;
+        }
+    }
+    Ok(layers)
+}
+
+/// Merges the layers, checks them and plans. Nothing is written.
+///
+/// # Errors
+/// What is wrong in the layers or the overrides: every mistake at once.
+pub fn prepare(context: &Context, preparation: &Preparation<'_>) -> Result<Prepared, PrepareError> {
+    let vocabulary = executor::vocabulary();
+    let environment = |name: &str| context.variable(name).map(str::to_owned);
+    let loaded = config::load(
+        preparation.layers,
+        preparation.overrides,
+        &environment,
+        &vocabulary,
+    )
+    .map_err(|failure| PrepareError::Config(Box::new(failure)))?;
+    let id = context.ids.experiment();
+    let title = loaded
+        .spec
+        .title
+        .as_deref()
+        .unwrap_or(preparation.default_title);
+    let inputs = PlanInputs {
+        title,
+        experiment_dir: &context.experiment_dir(title, &id),
+        base: preparation.base,
+        environment: &environment,
+        macros: &vocabulary.macros,
+    };
+    let plan = plan::plan(&loaded.spec, &inputs)?;
+    let fingerprint = plan.fingerprint(inputs.experiment_dir);
+    let record = record(context, &loaded, &fingerprint, preparation.command);
+    Ok(Prepared {
+        id,
+        plan,
+        fingerprint,
+        record,
+    })
+}
+
+/// What is stored beside the plan.
+fn record(context: &Context, loaded: &Loaded, fingerprint: &str, command: &[String]) -> Value {
+    let place = |place: config::Place| {
+        json!({
+            "origin": place.origin.to_string(),
+            "source": place.source,
+            "line": place.line,
+            "column": place.column,
+        })
+    };
+    let provenance: Map<String, Value> = loaded
+        .provenance
+        .iter(&loaded.sources)
+        .map(|(pointer, found)| (pointer.to_owned(), place(found)))
+        .collect();
+    json!({
+        "document": loaded.document,
+        "provenance": provenance,
+        "command": command,
+        "user": context.user,
+        "host": context.host,
+        "workdir": context.workdir,
+        "version": env!("CARGO_PKG_VERSION"),
+        "fingerprint": fingerprint,
+    })
+}
