@@ -29,7 +29,7 @@ from mizzen.cli.signature import MISSING, Parameter, annotations_of_class, descr
 from mizzen.cli.values import Scope, Value, convert, members_of, simplify
 from mizzen.errors import ConfigError
 
-__all__ = ["apply", "complete", "is_buildable", "missing_arguments", "target_of"]
+__all__ = ["Positions", "apply", "assign_into", "complete", "is_buildable", "missing_arguments", "not_given_here", "place_of", "target_of", "value_at"]
 
 _OPERATORS: dict[str, Callable[[Any, Any], object]] = {
     "+=": operators.add,
@@ -383,36 +383,66 @@ def _check(result: object, current: object, place: _Place, token: Assignment) ->
         ) from None
 
 
-def apply_positional(config: Any, values: list[Positional], scope: Scope, skip: int = 0) -> None:
+class Positions:
     """Gives values without a name to the parameters in their order, as a call would.
 
     Args:
         config: the ``Config`` or ``Partial``.
-        values: them, in order.
-        scope: the names that are visible.
-        skip: how many parameters in front get theirs otherwise (an experiment's context).
+        skip: parameters that get theirs otherwise (an experiment's context).
     """
-    function = target_of(config)
-    signature = signature_of(function)
-    places = [item for item in signature.parameters.values() if item.positional][skip:]
-    for index, token in enumerate(values):
-        if index < len(places):
-            parameter = places[index]
-            config_scope = Scope(function, parameter.name, parameter.name, token.text, scope.namespace)
-            _assign(_Place(config, parameter.name, parameter.annotation, config_scope, (parameter.name,), parameter), _named(token, parameter))
-        elif signature.var_positional is not None:
-            parameter = signature.var_positional
-            shown = f"{parameter.name}[{index - len(places)}]"
+
+    def __init__(self, config: Any, skip: tuple[str, ...] = ()) -> None:
+        self.config = config
+        self.signature = signature_of(target_of(config))
+        self.places = [item for item in self.signature.parameters.values() if item.positional and item.name not in skip]
+        self.count = 0
+        self.before = set(config.__arguments__)
+
+    def give(self, token: Positional, scope: Scope) -> None:
+        """Gives the next one.
+
+        Raises:
+            ArgumentValueError: there are more values than parameters, or the parameter was named before.
+        """
+        function = self.signature.function
+        index, self.count = self.count, self.count + 1
+        if index < len(self.places):
+            parameter = self.places[index]
+            if parameter.name in self.config.__arguments__ and parameter.name not in self.before:
+                raise ArgumentValueError(
+                    f"`{token.text}`: the value without a name belongs to `{parameter.name}`, which has one already", token.text
+                )
+            inner = Scope(function, parameter.name, parameter.name, token.text, scope.namespace)
+            _assign(_Place(self.config, parameter.name, parameter.annotation, inner, (parameter.name,), parameter), _named(token, parameter))
+        elif self.signature.var_positional is not None:
+            parameter = self.signature.var_positional
+            shown = f"{parameter.name}[{index - len(self.places)}]"
             inner = Scope(function, parameter.name, shown, token.text, scope.namespace)
-            config.__positional__.append(convert(token.value, parameter.annotation, inner))
+            value = convert(token.value, parameter.annotation, inner)
+            self._move_by_position()
+            self.config.__positional__.append(value)
         else:
             called = getattr(function, "__name__", str(function))
-            hint = f"\nhint: overrides are written `name=value`; `{called}` has {', '.join(f'`{name}`' for name in signature.parameters)}"
+            names = ", ".join(f"`{item}`" for item in self.signature.parameters)
+            hint = f"\nhint: overrides are written `name=value`; `{called}` has {names}" if names else ""
             raise ArgumentValueError(
-                f"`{token.text}`: `{called}` takes {len(places)} positional argument{'' if len(places) == 1 else 's'}"
-                f"{hint if signature.parameters else ''}",
+                f"`{token.text}`: `{called}` takes {len(self.places)} positional argument{'' if len(self.places) == 1 else 's'}{hint}",
                 token.text,
             )
+
+    def _move_by_position(self) -> None:
+        """What stands before ``*args`` in a call must be there by position as well."""
+        given = self.config.__arguments__
+        if self.config.__positional__:
+            return
+        for parameter in self.places:
+            if parameter.name in given:
+                self.config.__positional__.append(given.pop(parameter.name))
+
+
+def not_given_here(token: Assignment, config: Any) -> UndefinedVariableError:
+    """The error for an argument that is not the user's to give."""
+    return UndefinedVariableError(f"`{token.path[0]}` is given by Mizzen itself, not on the command line", token.text)
 
 
 def _named(token: Positional, parameter: Parameter) -> Assignment:

@@ -75,6 +75,15 @@ def read_object(value: Value, kind: type, annotation: object, scope: Scope) -> o
     return found
 
 
+def collection_from_factory(value: Value, annotation: object, scope: Scope) -> object:
+    """The list, tuple or dictionary that a registered factory makes; ``None`` if the name is none's."""
+    tree = value.tree
+    for item in factories_for(annotation, scope.function, scope.argument):
+        if item.name == tree[1]:
+            return call_factory(item.function, list(tree[2]) if tree[0] == "call" else [], scope, name=item.name)
+    return None
+
+
 def _offers(wanted: object, scope: Scope, name: str = "") -> str:
     names = list(dict.fromkeys(_names(wanted, scope)))
     if name and not names:

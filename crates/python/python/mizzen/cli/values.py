@@ -98,6 +98,13 @@ class Value:
             self._tree = tuple(_core.parse_value(self.text or "")) if self.text and self.text.strip() else ("text", "", False)
         return self._tree
 
+    def tree_kind(self) -> str:
+        """The tree's kind; empty if brackets or quotes don't match."""
+        try:
+            return str(self.tree[0])
+        except ArgumentError:
+            return ""
+
     def word(self) -> tuple[str, bool] | None:
         """The text and whether it was quoted; ``None`` if it is no single word."""
         if self.text is not None and not self.text.lstrip().startswith(('"', "'")):
@@ -302,6 +309,12 @@ def read(value: Value, annotation: object, scope: Scope) -> object:
         return _read_literal(value, annotation, scope)
     kind = origin if origin is not None else annotation
     arguments = typing.get_args(annotation)
+    if (kind in _LISTS or kind in _DICTS or kind is tuple) and value.tree_kind() in ("name", "call"):
+        from mizzen.cli import objects
+
+        made = objects.collection_from_factory(value, annotation, scope)
+        if made is not None:
+            return made
     if kind in _LISTS or kind is collections.deque:
         items = _read_list(value, arguments[0] if arguments else Any, scope)
         return collections.deque(items) if kind is collections.deque else items
