@@ -17,28 +17,25 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mizzen.cli.arguments import Assignment, render_path
-from mizzen.cli.errors import ArgumentValueError, UndefinedVariableError, suggestion
+from mizzen.cli.arguments import Assignment
+from mizzen.cli.errors import ArgumentValueError, UndefinedVariableError
 from mizzen.cli.factories import is_buildable_type, value_type
 from mizzen.cli.signature import MISSING, describe
 from mizzen.cli.values import Scope, convert, members_of, simplify
 from mizzen.errors import ConfigError
 
-__all__ = ["apply_document", "interpolate", "is_file_value", "load", "read_file_value", "split_section"]
+__all__ = ["apply_document", "interpolate", "is_file_value", "load", "read_file_value"]
 
-_FILE = re.compile(r"(?P<path>.+\.(?:ya?ml|toml|json))(?::(?P<section>.+))?", re.DOTALL)
 _OPERATOR = re.compile(r"\s*(?P<operator>[-+*/|&]=)$")
 
 
-def split_section(text: str) -> tuple[str, str]:
-    """``path[:section]`` taken apart. A path without one of the known endings is a path as a whole."""
-    found = _FILE.fullmatch(text)
-    return (found["path"], found["section"] or "") if found else (text, "")
-
-
 def is_file_value(text: str) -> bool:
-    """Whether a value says ``@FILE``."""
-    return text.startswith("@") and _FILE.fullmatch(text[1:]) is not None
+    """Whether a value says ``@FILE[:section]``, with one of the known endings."""
+    if not text.startswith("@"):
+        return False
+    from mizzen.config.documents import split_section
+
+    return split_section(text[1:])[0].lower().endswith((".yaml", ".yml", ".toml", ".json"))
 
 
 def load(text: str, argument: str = "", transform: Callable[[str], str] | None = None) -> object:
@@ -50,28 +47,14 @@ def load(text: str, argument: str = "", transform: Callable[[str], str] | None =
         transform: what to do with each text in it (interpolation).
 
     Raises:
-        ArgumentValueError: the file can't be read or is not well-formed.
-        UndefinedVariableError: it has no such section.
+        ArgumentValueError: the file can't be read, is not well-formed, or has no such section.
     """
-    path, section = split_section(text)
-    kind = path.rpartition(".")[2]
-    if kind not in ("yaml", "yml", "toml", "json"):
-        raise ArgumentValueError(f"`{path}` is no .yaml, .toml or .json file", argument)
-    try:
-        with open(path, encoding="utf-8") as file:
-            written = file.read()
-    except OSError as error:
-        raise ArgumentValueError(f"can't read {path}: {error.strerror}", argument) from None
-    except UnicodeDecodeError:
-        raise ArgumentValueError(f"can't read {path}: it is no UTF-8 text", argument) from None
-    from mizzen import _core
+    from mizzen.config.documents import read_tree
 
     try:
-        document: object = _core.read_document(written, "yaml" if kind == "yml" else kind, path)
+        document: object = read_tree(text)
     except ConfigError as error:
         raise ArgumentValueError(str(error), argument) from None
-    if section:
-        document = _section(document, section, path, argument)
     return _transformed(document, transform) if transform is not None else document
 
 
@@ -83,25 +66,6 @@ def _transformed(node: object, transform: Callable[[str], str]) -> object:
     if isinstance(node, dict):
         return {key: _transformed(item, transform) for key, item in node.items()}
     return node
-
-
-def _section(document: object, section: str, path: str, argument: str) -> object:
-    from mizzen import _core
-
-    steps, _, _ = _core.parse_override(f"{section}=")
-    found: Any = document
-    for index, step in enumerate(steps):
-        if isinstance(found, dict) and str(step) in found:
-            found = found[str(step)]
-        elif isinstance(found, list) and isinstance(step, int) and step < len(found):
-            found = found[step]
-        else:
-            names = [str(key) for key in found] if isinstance(found, dict) else []
-            shown = render_path(steps[: index + 1])
-            raise UndefinedVariableError(
-                f"{path} has no section `{shown}`{suggestion(str(step), names, otherwise='it has')}", argument
-            )
-    return typing.cast("object", found)
 
 
 def read_file_value(text: str, annotation: object, scope: Scope) -> object:
