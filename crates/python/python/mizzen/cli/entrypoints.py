@@ -96,7 +96,8 @@ class Entrypoint:
         from mizzen.cli.arguments import split
 
         line = split(args)
-        context = self.run_ctx_cls(**line.options)
+        options: dict[str, Any] = dict(line.options)
+        context = self.run_ctx_cls(**options)
         return context.configure(self, line.tokens)
 
     def main(self, argv: Sequence[str] | None = None, cmd_defaults: CommandDefaults | None = None) -> None:

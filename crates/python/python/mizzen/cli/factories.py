@@ -215,9 +215,9 @@ def makes(made: object, wanted: object) -> bool:
     if typing.get_args(wanted) and typing.get_args(made):
         inner = zip(typing.get_args(made), typing.get_args(wanted))
         return typing.get_origin(made) is typing.get_origin(wanted) and all(makes(value_type(a), value_type(b)) for a, b in inner)
-    kinds = typing.get_origin(made) or made, typing.get_origin(wanted) or wanted
+    made, wanted = typing.get_origin(made) or made, typing.get_origin(wanted) or wanted
     try:
-        return isinstance(kinds[0], type) and isinstance(kinds[1], type) and issubclass(*kinds)
+        return isinstance(made, type) and isinstance(wanted, type) and issubclass(made, wanted)
     except TypeError:  # a protocol that can't be checked
         return False
 

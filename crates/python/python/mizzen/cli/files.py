@@ -176,7 +176,8 @@ def _typed_dict(node: dict[str, object], annotation: object, members: list[objec
         raise ArgumentValueError(f"`{scope.path}`: expected {describe(annotation)}, but the file has a table there", scope.text)
     from mizzen.config import Config, Partial
 
-    partial = any(is_buildable_type(typing.get_origin(member)) and typing.get_origin(member).__name__ == "Partial" for member in members)
+    forms = [typing.get_origin(member) or member for member in members]
+    partial = any(is_buildable_type(form) and getattr(form, "__name__", "") == "Partial" for form in forms)
     made = Partial(objects[0]) if partial else Config(objects[0])
     apply_document(made, node, scope)
     return made
@@ -261,12 +262,12 @@ def interpolate(text: str, config: Any, argument: str) -> str:
                 import os
 
                 variable, comma, default = name.removeprefix(prefix).partition(",")
-                value = os.environ.get(variable.strip())
-                if value is None and not comma:
+                setting = os.environ.get(variable.strip())
+                if setting is None and not comma:
                     raise UndefinedVariableError(
                         f"the environment has no `{variable.strip()}`\nhint: `${{env:{variable.strip()},DEFAULT}}` gives a default", argument
                     )
-                return default.strip() if value is None else value
+                return default.strip() if setting is None else setting
         from mizzen import _core
         from mizzen.cli import assign
 

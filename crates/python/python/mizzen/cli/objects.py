@@ -14,6 +14,7 @@ A function that is neither registered nor annotated to return the wanted type is
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 import types
 import typing
@@ -29,6 +30,7 @@ from mizzen.errors import ConfigError
 __all__ = ["call", "call_factory", "default_for", "named_factory", "read_callable", "read_class", "read_object", "type_arguments"]
 
 _NOTHING = object()
+_UNCLOSED = re.compile(r"[A-Za-z_][\w.]*\(")
 
 
 def read_object(value: Value, kind: type, annotation: object, scope: Scope) -> object:
@@ -57,6 +59,8 @@ def read_object(value: Value, kind: type, annotation: object, scope: Scope) -> o
     if tree[0] == "call" and tree[1] == "dict" and isinstance(wanted, type):
         return call(wanted, list(tree[2]), scope, partial=partial)
     if tree[0] not in ("name", "call"):
+        if tree[0] == "text" and not tree[2] and _UNCLOSED.match(str(tree[1])):
+            raise Mismatch(f"`{value.written()}` is no call: its brackets don't match")
         raise Mismatch(f"`{value.written()}` is none{_offers(wanted, scope)}")
     name, given = (str(tree[1]), None) if tree[0] == "name" else (str(tree[1]), list(tree[2]))
     found = _find(name, wanted, scope)
@@ -102,6 +106,7 @@ def _names(wanted: object, scope: Scope) -> Iterator[str]:
 
 
 def _subclasses(cls: type) -> Iterator[type]:
+    direct: list[type]
     try:
         direct = type.__subclasses__(cls)
     except TypeError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from pathlib import PurePath
 
 __all__ = ["FALSE", "NONE", "TRUE", "literal", "python_number", "reader_of"]
 
@@ -105,7 +104,7 @@ def read_bytes(text: str) -> bytes:
     return text.encode()
 
 
-def read_path(text: str) -> PurePath:
+def read_path(text: str) -> object:
     from pathlib import Path
 
     return Path(text)
@@ -203,8 +202,8 @@ def reader_of(annotation: object) -> Callable[[str], object] | None:
         return found
     if not isinstance(annotation, type):
         return None
-    if issubclass(annotation, PurePath) and annotation.__module__.startswith("pathlib"):
-        kind = annotation
+    if annotation.__module__.startswith("pathlib"):
+        kind: Callable[[str], object] = annotation
         return lambda text: kind(text)
     os = sys.modules.get("os")
     if os is not None and annotation is os.PathLike:

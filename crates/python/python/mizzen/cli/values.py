@@ -140,8 +140,8 @@ def _written(tree: Tree) -> str:
         return f"{tree[1]}({given})"
     if kind == "dict":
         return "{" + ", ".join(f"{_written(key)}: {_written(item)}" for key, item in tree[1]) + "}"
-    left, right = {"list": "[]", "tuple": "()", "set": "{}"}[kind]
-    return left + ", ".join(_written(item) for item in tree[1]) + right
+    brackets = {"list": "[]", "tuple": "()", "set": "{}"}[kind]
+    return brackets[0] + ", ".join(_written(item) for item in tree[1]) + brackets[1]
 
 
 class Mismatch(Exception):
@@ -169,7 +169,7 @@ def convert(value: str | Value, annotation: object, scope: Scope) -> object:
         return read(written, annotation, scope)
     except Mismatch as error:
         where = f"`{scope.path}`: " if scope.path else ""
-        context = {"expected": describe(annotation), "value": written.written(), "argument": scope.path}
+        context: dict[str, object] = {"expected": describe(annotation), "value": written.written(), "argument": scope.path}
         message = f"{where}expected {describe(annotation)}, but {error.reason}"
         failure = error.kind(written.written(), annotation, message, scope.text, context)
         failure.path = f".{scope.path}" if scope.path else ""
@@ -299,7 +299,8 @@ def read(value: Value, annotation: object, scope: Scope) -> object:
     if isinstance(annotation, str):
         return _read_text(value)
     if annotation is None or annotation is types.NoneType:
-        return _read_none(value)
+        _read_none(value)
+        return None
     if annotation is str:
         return _read_text(value)
     origin = typing.get_origin(annotation)
