@@ -1,5 +1,7 @@
 //! `mizzen import-nemo` as a user has it.
 
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
 mod support;
 
 use support::{Session, repository};

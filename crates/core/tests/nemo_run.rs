@@ -1,10 +1,6 @@
 //! History from NeMo-Run: `nemo-home` is a home that NeMo-Run 0.11.1 made (see its README), with paths and names of no
 //! machine in it.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a test finds its own temporary folder"
-)]
 
 use std::collections::BTreeMap;
 use std::fs;
