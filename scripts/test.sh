@@ -43,7 +43,7 @@ find_programs() {
         wanted+=($packages)
     done <<'PROGRAMS'
 cc gcc libc6-dev
-python3 python3
+python3 python3 python3-venv
 sh dash
 setsid util-linux
 PROGRAMS
@@ -61,6 +61,15 @@ PROGRAMS
     if ! has cargo && [[ -x ${CARGO_HOME:-${HOME:-}/.cargo}/bin/cargo ]]; then
         PATH=${CARGO_HOME:-${HOME:-}/.cargo}/bin:$PATH
     fi
+    if ! python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+        if ((EUID == 0)) && has apt-get; then
+            apt-get update -qq
+            DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv
+        fi
+        python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' ||
+            fail "Python 3.10 or later is missing, or its venv module" "sudo apt-get install python3 python3-venv"
+    fi
+
     has cargo || fail "Rust is missing: there is no cargo" "https://rustup.rs installs it"
 }
 
@@ -75,7 +84,7 @@ python_compiles() {
     python3 - <<'PYTHON'
 import pathlib, sys
 bad = 0
-for folder in ("examples", "bench"):
+for folder in ("examples", "bench", "crates/python"):
     for path in sorted(pathlib.Path(folder).rglob("*.py")):
         try:
             compile(path.read_text(encoding="utf-8"), str(path), "exec")
@@ -84,6 +93,29 @@ for folder in ("examples", "bench"):
             print(f"{path}:{error.lineno}: {error.msg}", file=sys.stderr)
 sys.exit(bad > 0)
 PYTHON
+}
+
+# The package as its users get it: the wheel, built by pip from this folder, in a virtual environment of its own. Only what
+# tests need is installed beside it.
+python_package() {
+    local environment=$PWD/target/python-tests
+    if ! "$environment/bin/python" -c "" 2>/dev/null; then
+        rm -rf "$environment"
+        python3 -m venv "$environment"
+    fi
+    "$environment/bin/python" -m pip install --quiet --disable-pip-version-check '.[test]'
+}
+
+# From another folder, so that nothing is imported from this one.
+python_tests() {
+    local environment=$PWD/target/python-tests root=$PWD
+    (cd target && "$environment/bin/python" -m pytest -q -c "$root/pyproject.toml" --rootdir "$root" "$root/crates/python/tests")
+}
+
+python_types() {
+    local environment=$PWD/target/python-tests root=$PWD
+    (cd target && "$environment/bin/python" -m mypy --config-file "$root/pyproject.toml" --strict -p mizzen &&
+        "$environment/bin/python" -m mypy.stubtest --mypy-config-file "$root/pyproject.toml" mizzen._core)
 }
 
 # Private items too: most readers of these pages work on the code.
@@ -102,6 +134,9 @@ else
 fi
 step "tests" cargo test --locked --workspace --no-fail-fast
 step "documentation" documentation
+step "Python package" python_package
+step "Python types" python_types
+step "Python tests" python_tests
 
 if ((${#skipped[@]} > 0)); then
     say "passed; skipped: ${skipped[*]}"

@@ -4,6 +4,7 @@ It has no number of slots: what can run at once does. `env true` instead of its 
 that a `Script` can be. With `follow ARG…` it runs that one command with its log on this program's output instead.
 """
 
+import math
 import os
 import sys
 import time
@@ -33,6 +34,16 @@ def timed(title, count, **how):
     return {"seconds": time.perf_counter() - start, "id": identity}
 
 
+def partial():
+    start = time.perf_counter()
+    with nemo_run.Experiment("partial") as it:
+        it.add(nemo_run.Partial(math.hypot, 3.0, 4.0), executor=nemo_run.LocalExecutor(), name="hypot")
+        it.run(detach=False, tail_logs=False)
+    if "SUCCEEDED" not in str(it.jobs[0].state):
+        raise RuntimeError(f"the job is {it.jobs[0].state}")
+    return {"seconds": time.perf_counter() - start}
+
+
 if sys.argv[2:3] == ["follow"]:
     _, program, *arguments = sys.argv[2:]
     experiment("follow", 1, nemo_run.Script(path=program, entrypoint="env", args=arguments), tail_logs=True)
@@ -41,6 +52,7 @@ else:
         driver.claim_output(),
         {
             "jobs": lambda count: timed(f"jobs-{count}", count, sequential=False),
+            "partial": partial,
             "chain": lambda count: timed(f"chain-{count}", count, sequential=True),
         },
     )

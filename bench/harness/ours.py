@@ -25,6 +25,7 @@ class Programs:
 
     folder: str
     agent: str
+    repository: str
     release_problem: Optional[str] = None
     agent_problem: Optional[str] = None
 
@@ -46,7 +47,7 @@ def _existing(path: str, problem: Optional[str]) -> str:
 def locate(repository: str) -> Programs:
     """Where cargo puts what `build` builds."""
     target = os.environ.get("CARGO_TARGET_DIR", os.path.join(repository, "target"))
-    return Programs(os.path.join(target, "release"), os.path.join(target, _host_triple(), "agent", "mizzen-agent"))
+    return Programs(os.path.join(target, "release"), os.path.join(target, _host_triple(), "agent", "mizzen-agent"), repository)
 
 
 def build(repository: str, programs: Programs) -> None:
@@ -140,3 +141,35 @@ def chain(count: int) -> str:
         after = f'after = ["link-{number - 1}"]\n' if number else ""
         tasks.append(f'[[tasks]]\nname = "link-{number}"\nrun = ["true"]\nexecutor = "two"\n{after}')
     return f'title = "chain-{count}"\n\n{TWO_SLOTS}' + "\n".join(tasks)
+
+
+class Package:
+    """Our wheel in a virtual environment of its own, made the first time it is asked for. Answers as peers' environments do."""
+
+    def __init__(self, bench) -> None:
+        self._folder = os.path.join(bench.work, "package")
+        self._repository = bench.programs.repository
+        self._problem: Optional[str] = None
+
+    def program(self, _peer, name: str) -> str:
+        if self._problem is None and not os.path.exists(self._folder):
+            print(f"installing our wheel into {self._folder}", file=sys.stderr, flush=True)
+            try:
+                measure.run([sys.executable, "-m", "venv", self._folder], timeout=300)
+                pip = [os.path.join(self._folder, "bin", "python"), "-m", "pip", "--disable-pip-version-check", "--quiet"]
+                measure.run([*pip, "install", self._repository], timeout=1800)
+            except NotMeasured as error:
+                self._problem = f"our wheel can't be installed: {error}"
+        if self._problem is not None:
+            raise NotMeasured(self._problem)
+        return os.path.join(self._folder, "bin", name)
+
+    @contextlib.contextmanager
+    def driver(self, peer, work: str):
+        from . import peers
+
+        driver = peers.Driver(self, peer, work)
+        try:
+            yield driver
+        finally:
+            driver.close()

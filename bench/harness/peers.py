@@ -41,7 +41,10 @@ class Peer:
 HYPERQUEUE = Peer("HyperQueue", ["hyperqueue"], "hyperqueue_driver.py")
 # A newer leptonai has no `leptonai.api.v1`, without which nemo_run can't be imported.
 NEMO_RUN = Peer("NeMo-Run", ["nemo-run", "leptonai<0.30"], "nemo_run_driver.py")
-PEERS = [HYPERQUEUE, NEMO_RUN]
+# These two are only imported.
+SUBMITIT = Peer("submitit", ["submitit"], "")
+TORCHX = Peer("TorchX", ["torchx"], "")
+PEERS = [HYPERQUEUE, NEMO_RUN, SUBMITIT, TORCHX]
 
 
 class Environments:

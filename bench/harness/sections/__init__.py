@@ -1,6 +1,6 @@
 """One file a section, each with `measured(bench)`, which answers with a `report.Section`; in the report's order."""
 
-from . import agent, chain, graph, jobs, listing, logs, memory, start
+from . import agent, chain, graph, jobs, listing, logs, memory, python, start
 
 SECTIONS = {
     "start": start,
@@ -11,4 +11,5 @@ SECTIONS = {
     "memory": memory,
     "logs": logs,
     "agent": agent,
+    "python": python,
 }

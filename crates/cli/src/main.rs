@@ -14,6 +14,7 @@ mod attach;
 mod cli;
 mod commands;
 mod complete;
+mod function;
 mod output;
 mod prepare;
 mod render;

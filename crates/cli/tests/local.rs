@@ -170,3 +170,32 @@ run = ["false"]
         (&"app-failure".into(), 2)
     );
 }
+
+/// Files of the experiment and of a task, and the folders' names in a command.
+#[test]
+fn a_document_brings_files() {
+    let session = Session::new();
+    let file = r#"
+title = "files"
+files = { "lib/hello.sh" = "echo hello ${not_touched:-from} the experiment" }
+metadata = { anything = { goes = [1, "two"] } }
+[[tasks]]
+name = "t"
+run = ["sh", "-c", '. "$1"; cat "$2"; echo "$3"', "sh", "${experiment_dir}/files/lib/hello.sh", "${job_dir}/in/a.txt", "${value}"]
+sweep = { value = ["x"] }
+files = { "in/a.txt" = "${job_dir} stays\n" }
+metadata = { note = "n" }
+"#;
+    assert_eq!(
+        output(&session, file, "t"),
+        ["hello from the experiment", "${job_dir} stays", "x"]
+    );
+    let bad = file.replace("in/a.txt\" =", "../a.txt\" =");
+    session.write("bad.toml", &bad);
+    let said = session.run(&["launch", "bad.toml"]);
+    assert_eq!(said.status, 2, "{said:?}");
+    assert!(said.stderr.contains("its parts must be names"), "{said:?}");
+    let taken = file.replace("in/a.txt\" =", "attempts/1/exit.json\" =");
+    session.write("taken.toml", &taken);
+    assert_eq!(session.run(&["launch", "taken.toml"]).status, 2);
+}

@@ -576,3 +576,41 @@ fn manual_pages() {
     );
     assert!(session.workdir().join("pages/mizzen.1").exists());
 }
+
+/// The interpreter is told everything; here it is a program that says what it was told.
+#[test]
+fn a_function_is_handed_to_the_interpreter() {
+    let session = Session::new();
+    let python = session.write(
+        "python",
+        "#!/bin/sh\nshift 2\nfor word in \"$@\"; do echo \"<$word>\"; done\n",
+    );
+    let run = |words: &[&str]| {
+        let mut command = session.command(words);
+        let output = command.env("MIZZEN_PYTHON", &python).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr)
+    };
+    std::fs::set_permissions(&python, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let said = run(&[
+        "run",
+        "-e",
+        "gpu",
+        "--nodes",
+        "2",
+        "-d",
+        "--name",
+        "n",
+        "f.py:main",
+        "lr=0.1",
+        "s=a b",
+        "--",
+        "--yes",
+    ]);
+    assert_eq!(
+        said,
+        "<f.py:main>\n<lr=0.1>\n<s=a b>\n<run.executor=gpu>\n<run.executor.nodes=2>\n<--name=n>\n<--detach>\n<--yes>\n"
+    );
+    assert!(run(&["run", "--env", "A=1", "f.py:main"]).contains("`--env` is not for functions"));
+    assert!(run(&["run", "echo", "hi"]).contains("`mizzen run -- echo hi`"));
+}

@@ -90,6 +90,39 @@ impl Args for OrderedJobArgs {
 }
 
 impl OrderedJobArgs {
+    /// The same as arguments of a Python function's command line.
+    ///
+    /// # Errors
+    /// A flag was given that such a command line has no word for.
+    pub(crate) fn for_function(&self) -> Result<Vec<String>, Report> {
+        let jobs = &self.jobs;
+        let mut words = Vec::new();
+        let mut add = |path: &str, value: Option<String>| {
+            words.extend(value.map(|value| format!("{path}={value}")));
+        };
+        add("run.executor", jobs.executor.clone());
+        add("run.executor.nodes", jobs.nodes.map(|n| n.to_string()));
+        add(
+            "run.executor.ntasks_per_node",
+            jobs.nproc.map(|n| n.to_string()),
+        );
+        add("run.executor.launcher", jobs.launcher.clone());
+        add("run.executor.retries", jobs.retries.map(|n| n.to_string()));
+        let others = [
+            ("--title", jobs.title.is_some()),
+            ("--env", !jobs.env.is_empty()),
+            ("--secret", !jobs.secret.is_empty()),
+            ("--timeout", jobs.timeout.is_some()),
+            ("--workdir", jobs.workdir.is_some()),
+            ("--set", !jobs.set.is_empty()),
+        ];
+        match others.iter().find(|(_, given)| *given) {
+            None => Ok(words),
+            Some((flag, _)) => Err(Report::usage(format!("`{flag}` is not for functions"))
+                .hint("a function's executor is set by `run.executor.SETTING=VALUE` behind it")),
+        }
+    }
+
     /// All flags as overrides, in the user's order. `prefix` is the table that the jobs' flags are set in: the one task
     /// of a command, or a file's defaults, which hold for the tasks that don't say otherwise.
     /// Each comes with the flag that it was given with; `default_executor` is asked only where a flag needs it.

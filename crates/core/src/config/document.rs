@@ -13,7 +13,10 @@
 
 mod json;
 mod toml;
+mod write;
 mod yaml;
+
+pub use write::{WriteError, write};
 
 use std::collections::HashMap;
 
@@ -353,18 +356,30 @@ impl Node {
     /// The same value as JSON. Keys with null are left out.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
+        self.converted(false)
+    }
+
+    /// The same value as JSON, keys with null included.
+    #[must_use]
+    pub fn to_json_with_nulls(&self) -> serde_json::Value {
+        self.converted(true)
+    }
+
+    fn converted(&self, nulls: bool) -> serde_json::Value {
         use serde_json::Value as Json;
         match &self.value {
             Value::Null => Json::Null,
             Value::Boolean(value) => Json::Bool(*value),
             Value::Number(number) => Json::Number(number.value.clone()),
             Value::String(text) => Json::String(text.clone()),
-            Value::List(list) => Json::Array(list.iter().map(Node::to_json).collect()),
+            Value::List(list) => {
+                Json::Array(list.iter().map(|node| node.converted(nulls)).collect())
+            }
             Value::Table(table) => Json::Object(
                 table
                     .iter()
-                    .filter(|entry| !matches!(entry.node.value, Value::Null))
-                    .map(|entry| (entry.key.clone(), entry.node.to_json()))
+                    .filter(|entry| nulls || !matches!(entry.node.value, Value::Null))
+                    .map(|entry| (entry.key.clone(), entry.node.converted(nulls)))
                     .collect(),
             ),
         }
@@ -392,11 +407,7 @@ impl Node {
 /// # Errors
 /// What the parser found, with its place; more than one where the format allows to go on.
 pub fn parse(format: Format, text: &str, source: SourceId) -> Result<Node, Vec<Diagnostic>> {
-    let node = match format {
-        Format::Toml => toml::parse(text, source)?,
-        Format::Yaml => yaml::parse(text, source)?,
-        Format::Json => json::parse(text, source)?,
-    };
+    let node = parse_any(format, text, source)?;
     match node.value {
         Value::Table(_) => Ok(node),
         _ => Err(vec![Diagnostic::at(
@@ -404,6 +415,18 @@ pub fn parse(format: Format, text: &str, source: SourceId) -> Result<Node, Vec<D
             "a document is a table of keys",
             format!("found {}", node.described()),
         )]),
+    }
+}
+
+/// Reads a text into a tree, whatever its root is.
+///
+/// # Errors
+/// What the parser found, with its place; more than one where the format allows to go on.
+pub fn parse_any(format: Format, text: &str, source: SourceId) -> Result<Node, Vec<Diagnostic>> {
+    match format {
+        Format::Toml => toml::parse(text, source),
+        Format::Yaml => yaml::parse(text, source),
+        Format::Json => json::parse(text, source),
     }
 }
 

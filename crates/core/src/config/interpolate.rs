@@ -15,7 +15,7 @@
 
 use std::ops::Range;
 
-/// The variables that every task has, unless its sweep has one of that name.
+/// The variables that every task has; a sweep may not have one of these names.
 pub const FOLDERS: [&str; 2] = ["job_dir", "experiment_dir"];
 
 /// A part of a text.

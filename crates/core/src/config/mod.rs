@@ -26,6 +26,7 @@ pub mod duration;
 mod executors;
 pub mod interpolate;
 mod layers;
+pub mod literal;
 pub mod names;
 mod normalise;
 pub mod overrides;

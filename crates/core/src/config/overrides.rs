@@ -44,9 +44,12 @@ struct Segment {
     range: Range<usize>,
 }
 
+/// What a step of a path selects.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Step {
+pub enum Step {
+    /// A key, or the name of a list's element.
     Name(String),
+    /// An element of a list.
     Index(usize),
 }
 
@@ -164,6 +167,11 @@ impl Override {
             .collect()
     }
 
+    /// The path's steps.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.path.iter().map(|segment| &segment.step)
+    }
+
     /// The value as it was written.
     #[must_use]
     pub fn value(&self) -> &str {
@@ -275,9 +283,20 @@ fn parse_segment(text: &str, at: usize, first: bool) -> Result<Segment, SyntaxEr
             .map_or(end, |character| end + character.len_utf8())
     };
     if let Some(inner) = rest.strip_prefix('[').filter(|_| !first) {
-        let end = inner
-            .find(']')
-            .ok_or_else(|| (at..at + 1, "`[` is not closed".to_owned(), String::new()))?;
+        let unclosed = || (at..at + 1, "`[` is not closed".to_owned(), String::new());
+        // `a["k"]` is `a."k"`, as Python's users write it.
+        if inner.starts_with(['"', '\'']) {
+            let key = parse_segment(text, at + 1, true)?;
+            return if text[key.range.end..].starts_with(']') {
+                Ok(Segment {
+                    range: at..key.range.end + 1,
+                    ..key
+                })
+            } else {
+                Err(unclosed())
+            };
+        }
+        let end = inner.find(']').ok_or_else(unclosed)?;
         let digits = &inner[..end];
         let range = at..at + end + 2;
         let index = if digits.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -21,7 +21,7 @@ pub const JOB_LIMIT: usize = 100_000;
 /// The longest name of a job, in characters.
 pub const NAME_LIMIT: usize = 100;
 /// Names that no variable may have: they mean something else in `${…}` or in the sweep itself.
-pub const RESERVED: [&str; 4] = ["env", "dir", "grid", "zip"];
+pub const RESERVED: [&str; 6] = ["env", "dir", "grid", "zip", "job_dir", "experiment_dir"];
 
 /// A value of a sweep variable.
 #[derive(Debug, Clone, PartialEq)]

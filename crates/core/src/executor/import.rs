@@ -47,6 +47,20 @@ pub fn import_executor(
     file_path: Option<&Utf8Path>,
     overrides: &[(String, String)],
 ) -> Result<Box<dyn Executor>, ImportError> {
+    let config = import_executor_config(context, name, file_path, overrides)?;
+    Ok(build(name, &config)?)
+}
+
+/// The kind and the settings of the executor that [`import_executor`] would make.
+///
+/// # Errors
+/// As there.
+pub fn import_executor_config(
+    context: &Context,
+    name: &str,
+    file_path: Option<&Utf8Path>,
+    overrides: &[(String, String)],
+) -> Result<ExecutorConfig, ImportError> {
     let default = context.home.join("executors.toml");
     let path = file_path.unwrap_or(&default);
     let text = std::fs::read_to_string(path).map_err(|source| ImportError::Read {
@@ -91,9 +105,8 @@ pub fn import_executor(
     }
     let executors = load(&overrides)?.spec.executors;
     let spec = &executors[name];
-    let config = ExecutorConfig {
+    Ok(ExecutorConfig {
         kind: spec.kind.clone(),
         settings: spec.settings.clone(),
-    };
-    Ok(build(name, &config)?)
+    })
 }

@@ -24,7 +24,7 @@ mod secret;
 use std::fmt::Debug;
 
 pub use base::Base;
-pub use import::{ImportError, import_executor};
+pub use import::{ImportError, import_executor, import_executor_config};
 pub use macros::{ExecutorMacros, safe_substitute};
 pub use registry::{Entry, ExecutorError, build, check, find_kind, registry, vocabulary};
 pub use request::{RenderError, RenderedMember, Request, SecretUse, Unit, UnitMember};

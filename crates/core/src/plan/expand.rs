@@ -219,12 +219,14 @@ struct TaskExpansion<'a> {
 
 impl Resolver for TaskExpansion<'_> {
     fn variable(&self, name: &str) -> Option<String> {
-        let own = self.variables.iter().find(|(own, _)| own == name);
-        match (own, name) {
-            (Some((_, value)), _) => Some(value.clone()),
-            (None, "experiment_dir") => Some(self.inputs.experiment_dir.to_string()),
-            (None, "job_dir") => Some(self.inputs.experiment_dir.join(self.job).into_string()),
-            (None, _) => None,
+        match name {
+            "experiment_dir" => Some(self.inputs.experiment_dir.to_string()),
+            "job_dir" => Some(self.inputs.experiment_dir.join(self.job).into_string()),
+            _ => self
+                .variables
+                .iter()
+                .find(|(variable, _)| variable == name)
+                .map(|(_, value)| value.clone()),
         }
     }
 

@@ -26,7 +26,7 @@ class ConfigurableMixin:
         from mizzen.config.buildable import Config, _make, dataclass_to_config
         from mizzen.errors import ConfigError
 
-        kind = type(self)
+        kind: type[Any] = type(self)
         if not hasattr(kind, "__dataclass_fields__"):
             raise ConfigError(f"`{kind.__qualname__}` is no dataclass, so its Config can't be had\nhint: define `to_config` in it")
         from mizzen.config.script import Script

@@ -188,7 +188,7 @@ def _hints(target: Any, signature: inspect.Signature) -> dict[str, Any]:
                 own = {name: raw[name] for name in inspect.get_annotations(base) if name in raw}
                 module = sys.modules.get(base.__module__)
                 resolved.update(_evaluate(own, dict(vars(module)) if module else {}, {base.__name__: base, **dict(vars(base))}))
-        function = target.__init__ if "__init__" in _defined(target) else target.__new__
+        function = getattr(target, "__init__" if "__init__" in _defined(target) else "__new__")
     elif not hasattr(target, "__code__") and not hasattr(target, "__func__"):
         function = getattr(type(target), "__call__", target)
     function = inspect.unwrap(getattr(function, "__func__", function))

@@ -122,7 +122,7 @@ class _Encoder:
         if value is None or kind is bool:
             return value
         if kind is Config or kind is Partial:
-            return self.buildable(value)
+            return self.encode_buildable(value)
         encoder = _ENCODERS.get(kind)
         if encoder is not None:
             return encoder(self, value)
@@ -146,22 +146,22 @@ class _Encoder:
             raise
         return encoded
 
-    def list(self, value: list[Any]) -> list[Any]:
+    def encode_list(self, value: list[Any]) -> list[Any]:
         self.enter(value)
         encoded = self.items(value)
         self.inside.discard(id(value))
         return encoded
 
-    def tuple(self, value: tuple[Any, ...]) -> dict[str, Any]:
+    def encode_tuple(self, value: tuple[Any, ...]) -> dict[str, Any]:
         return {"_type_": "tuple", "value": self.items(value)}
 
-    def set(self, value: set[Any] | frozenset[Any]) -> dict[str, Any]:
+    def encode_set(self, value: set[Any] | frozenset[Any]) -> dict[str, Any]:
         encoded = self.items(value)
         # Sets have no order, documents do: equal sets are to give equal documents.
         encoded.sort(key=lambda item: json.dumps(item, sort_keys=True))
         return {"_type_": type(value).__name__, "value": encoded}
 
-    def dict(self, value: dict[Any, Any]) -> dict[str, Any]:
+    def encode_dict(self, value: dict[Any, Any]) -> dict[str, Any]:
         self.enter(value)
         key: Any = None
         try:
@@ -180,7 +180,7 @@ class _Encoder:
         self.inside.discard(id(value))
         return {"_type_": "dict", "value": pairs}
 
-    def buildable(self, value: Buildable[Any]) -> dict[str, Any]:
+    def encode_buildable(self, value: Buildable[Any]) -> dict[str, Any]:
         key = id(value)
         document = self.written.get(key)
         if document is not None:
@@ -235,13 +235,13 @@ class _Encoder:
             raise
         return encoded
 
-    def script(self, value: Script) -> dict[str, Any]:
+    def encode_script(self, value: Script) -> dict[str, Any]:
         return {"_type_": "script", "value": self.fields(vars(value))}
 
-    def slice(self, value: slice) -> dict[str, Any]:
+    def encode_slice(self, value: slice) -> dict[str, Any]:
         return {"_type_": "slice", "value": self.items([value.start, value.stop, value.step])}
 
-    def deferred(self, value: Deferred) -> dict[str, Any]:
+    def encode_deferred(self, value: Deferred) -> dict[str, Any]:
         inner: Any = value.value
         if value.kind == "dataclass":
             inner = self.fields(inner)
@@ -254,7 +254,7 @@ class _Encoder:
             resolver = getattr(kind, "__resolved__", None)
             resolved: Any = resolver(value) if resolver is not None else value
             self.kept.append(resolved)
-            return self.buildable(resolved)
+            return self.encode_buildable(resolved)
         if isinstance(value, Target):
             return {"_target_": value.path, "_call_": False}
         if isinstance(value, enum.Enum):
@@ -264,18 +264,18 @@ class _Encoder:
             made = _make(Partial, target, named, positional)
             # Kept, as ids tell what was met before.
             self.kept.append(made)
-            return self.buildable(made)
+            return self.encode_buildable(made)
         if isinstance(value, tuple) and hasattr(kind, "_fields"):
             return {"_type_": "namedtuple", "class": _class_path(kind), "value": self.items(value)}
         if hasattr(kind, "__dataclass_fields__"):
-            return self.dataclass(value, kind)
+            return self.encode_dataclass(value, kind)
         if _is_fiddle(value):
             try:
                 converted = _from_fiddle(value, {})
             except ConfigError as error:
                 raise _Unsupported(str(error)) from None
             self.kept.append(converted)
-            return self.buildable(converted)
+            return self.encode_buildable(converted)
         # Subclasses of plain values (numpy's float64, str enums of old) are written as what they are.
         for base in (str, int, float):
             if isinstance(value, base):
@@ -285,7 +285,7 @@ class _Encoder:
             return self.encode(item())
         return _by_import_path(value, kind)
 
-    def dataclass(self, value: Any, kind: type[Any]) -> dict[str, Any]:
+    def encode_dataclass(self, value: Any, kind: type[Any]) -> dict[str, Any]:
         self.enter(value)
         fields = {
             name: getattr(value, name)
@@ -382,14 +382,14 @@ def _encode_pure_path(encoder: _Encoder, value: pathlib.PurePath) -> dict[str, A
 
 
 _ENCODERS: dict[type[Any], Callable[[_Encoder, Any], Any]] = {
-    list: _Encoder.list,
-    tuple: _Encoder.tuple,
-    set: _Encoder.set,
-    frozenset: _Encoder.set,
-    dict: _Encoder.dict,
-    slice: _Encoder.slice,
-    Script: _Encoder.script,
-    Deferred: _Encoder.deferred,
+    list: _Encoder.encode_list,
+    tuple: _Encoder.encode_tuple,
+    set: _Encoder.encode_set,
+    frozenset: _Encoder.encode_set,
+    dict: _Encoder.encode_dict,
+    slice: _Encoder.encode_slice,
+    Script: _Encoder.encode_script,
+    Deferred: _Encoder.encode_deferred,
     bytes: _tagged("bytes", _base64),
     bytearray: _tagged("bytearray", _base64),
     complex: _tagged("complex", lambda value: [_encode_float_part(value.real), _encode_float_part(value.imag)]),
