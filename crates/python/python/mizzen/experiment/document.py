@@ -225,16 +225,15 @@ def _partial(task: Partial[Any], job: Job, files: dict[str, str]) -> dict[str, A
     from mizzen.job.source import capture
 
     try:
-        captured = capture(task, local=job._executor.kind == "local")
+        captured = capture(task, local=job._executor.kind == "local", name=job.id)
     except SerializationError as error:
         raise type(error)(f"the job `{job.id}` can't be written down: {error}", path=error.path) from error
     if _RUNNER not in files:
         files[_RUNNER] = _runner_text()
     files.update(captured.files)
-    document = {**captured.document, "name": job.id}
     config = f"configs/{job.id}.json"
     run = [literal(_interpreter(job._executor)), "${experiment_dir}/files/" + _RUNNER, "${job_dir}/" + config]
-    return {"name": job.id, "run": run, "files": {config: json.dumps(document)}}
+    return {"name": job.id, "run": run, "files": {config: json.dumps(captured.document)}}
 
 
 def _runner_text() -> str:

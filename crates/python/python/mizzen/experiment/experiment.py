@@ -399,7 +399,11 @@ class Experiment(ConfigurableMixin):
             tail = [job["index"] for job in self._status(core)["jobs"] if job["name"] in names] if names else None
         shows = self._shows_progress
         summary = not self._skip_status_at_exit
-        return Client(core, self._id, progress=shows, summary=summary, tail=tail, on_interrupt=on_interrupt)
+        several = self._several_ranks() if tail is not None else frozenset()
+        return Client(core, self._id, progress=shows, summary=summary, tail=tail, several_ranks=several, on_interrupt=on_interrupt)
+
+    def _several_ranks(self) -> frozenset[str]:
+        return frozenset(job.id for job in self if _ranks(job._executor) > 1)
 
     def _attend(self, client: Client, raise_on_failure: bool) -> None:
         self._waited = True
@@ -564,7 +568,8 @@ class Experiment(ConfigurableMixin):
             attempt: only this attempt; otherwise the last one.
         """
         names = self._names(job_id)
-        show_lines(self._open_logs(names, regex, follow, rank, attempt), named=len(names) > 1 if job_id is not None else len(self) > 1)
+        logs = self._open_logs(names, regex, follow, rank, attempt)
+        show_lines(logs, named=len(names) > 1, several_ranks=self._several_ranks() if rank is None else ())
 
     def log_lines(
         self,
@@ -601,7 +606,7 @@ class Experiment(ConfigurableMixin):
 
         Raises:
             ResultError: the job has not ended, is no Python callable, or returned something that can't be written down.
-            JobFailed: it failed. Its cause is the exception that the callable raised, where that can be had.
+            JobFailed: it failed; ``remote_traceback`` has what the callable raised.
         """
         unit = self._find(job_id)
         if isinstance(unit, JobGroup):
@@ -889,6 +894,13 @@ def _level(given: str | int) -> int:
     if level is None:
         raise ConfigError(f"there is no log level {given!r}; there are: {', '.join(_LEVELS)}", path=".log_level")
     return level
+
+
+def _ranks(executor: Executor) -> int:
+    try:
+        return executor.nnodes() * executor.nproc_per_node()
+    except NotImplementedError:
+        return 1
 
 
 def _as_executor(given: Any) -> Executor:
