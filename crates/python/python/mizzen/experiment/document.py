@@ -118,7 +118,7 @@ def experiment_document(
             tasks.append(task)
         if sequential:
             before = members[unit.id]
-    document = {name: kept[name] for name in ("description", "defaults", "on_failure") if name in kept}
+    document: dict[str, Any] = {name: kept[name] for name in ("description", "defaults", "on_failure") if name in kept}
     document |= {"title": title, "executors": executors.document(), "tasks": tasks}
     if groups:
         document["groups"] = groups
