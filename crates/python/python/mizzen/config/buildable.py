@@ -564,18 +564,23 @@ def _same(left: Any, right: Any) -> bool:
             return False
 
 
-def _admit(value: Any, memo: dict[int, Any] | None) -> Any:
+def _admit(value: Any, memo: dict[int, Any] | None, inside: tuple[int, ...] = ()) -> Any:
     """A value as it is kept: fiddle's Buildables become ours, and with a memo dataclass objects become Configs."""
     kind = type(value)
     if kind in _SCALARS or isinstance(value, (Buildable, type)):
         return value
+    if id(value) in inside:
+        # A list that holds itself: it can't be written down, but a Config may have it.
+        return value
     if kind is list or kind is tuple:
-        admitted = [_admit(item, memo) for item in value]
+        inside = (*inside, id(value))
+        admitted = [item if type(item) in _SCALARS else _admit(item, memo, inside) for item in value]
         if all(new is old for new, old in zip(admitted, value)):
             return value
         return admitted if kind is list else tuple(admitted)
     if kind is dict:
-        changed = {key: _admit(item, memo) for key, item in value.items()}
+        inside = (*inside, id(value))
+        changed = {key: item if type(item) in _SCALARS else _admit(item, memo, inside) for key, item in value.items()}
         return changed if any(changed[key] is not item for key, item in value.items()) else value
     if memo is not None and hasattr(kind, "__dataclass_fields__"):
         return dataclass_to_config(value, memo)
@@ -654,11 +659,12 @@ def _iterate(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Build
             yield from _iterate(item, f"{path}[{index}]", seen)
         for name, item in list(value.__dict__.items()):
             yield from _iterate(item, f"{path}.{name}", seen)
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        for index, item in enumerate(value):
-            yield from _iterate(item, f"{path}[{index}]", seen)
-    elif isinstance(value, dict):
-        for key, item in value.items():
+    elif isinstance(value, (list, tuple, set, frozenset, dict)):
+        # Containers that hold themselves would have no end.
+        if id(value) in seen:
+            return
+        seen.add(id(value))
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _iterate(item, f"{path}[{key!r}]", seen)
 
 

@@ -65,7 +65,9 @@ class Deferred:
         except SerializationError:
             return False
 
-    __hash__ = None  # type: ignore[assignment]
+    def __hash__(self) -> int:
+        # Members of enums are keys, and in sets.
+        return hash((self.kind, self.target.path, json.dumps(encode(self), sort_keys=True)))
 
     def __repr__(self) -> str:
         name = self.target.path.rpartition(".")[2]
@@ -215,7 +217,7 @@ class _Encoder:
                     arguments.append(encode(item))
             for name, item in named.items():
                 place = f".{name}"
-                if name[0] == "_" and _reserved(name):
+                if name[:1] == "_" and _reserved(name):
                     raise _Unsupported("a name with an underscore at both ends has a meaning of its own in documents")
                 document[name] = encode(item)
         except _Unsupported as error:
