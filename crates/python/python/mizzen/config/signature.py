@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 import typing
@@ -138,6 +139,11 @@ def _automatic(annotation: Any) -> tuple[Any, Any] | None:
 _cache: dict[int, tuple[weakref.ref[Any], SignatureInfo]] = {}
 
 
+def _forget(key: int, _: object, pop: Any = _cache.pop) -> None:
+    # `pop` is held here, as the module's names are gone when the interpreter ends.
+    pop(key, None)
+
+
 def signature_of(target: Any) -> SignatureInfo:
     """What a callable takes. Kept for as long as the callable lives."""
     key = id(target)
@@ -147,7 +153,7 @@ def signature_of(target: Any) -> SignatureInfo:
     info = SignatureInfo(target)
     try:
         # By identity: a metaclass may define equality. An entry goes with its callable, before the id can be used again.
-        _cache[key] = (weakref.ref(target, lambda _, key=key: _cache.pop(key, None)), info)  # type: ignore[misc]
+        _cache[key] = (weakref.ref(target, functools.partial(_forget, key)), info)
     except TypeError:
         pass
     return info

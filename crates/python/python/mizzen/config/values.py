@@ -10,7 +10,7 @@ a Config used twice          {"_id_": "1", …} at the first place, {"_ref_": "1
 ```
 
 `decode` imports nothing: callables become `Target`s, and values whose class would have to be imported become `Deferred`, which
-`build` makes. To add a type, write its `_encode_…` into `_ENCODERS` and its case into `_DECODERS`, or into `_make_deferred`.
+`build` makes. To add a type, write its `_encode_…` into `_ENCODERS` and its case into `_DECODERS`, or into `deferred.make_deferred`.
 """
 
 from __future__ import annotations
@@ -26,56 +26,17 @@ import pathlib
 import uuid
 from typing import Any, Callable
 
-from mizzen.config.buildable import Buildable, Config, Partial, _from_fiddle, _is_fiddle, _make, _unpack
+from mizzen.config.buildable import Buildable, Config, Partial, _is_named, _make, _unpack, is_fiddle
+from mizzen.config.deferred import Deferred, make_deferred
 from mizzen.config.script import Script
 from mizzen.config.target import Target, import_path
 from mizzen.errors import ConfigError, SerializationError
 
-__all__ = ["Deferred", "decode", "encode"]
+__all__ = ["decode", "encode"]
 
 _INTEGER_LIMIT = 1 << 63
 _PATHS = {"PurePath": pathlib.PurePath, "PurePosixPath": pathlib.PurePosixPath, "PureWindowsPath": pathlib.PureWindowsPath}
 _OWN_KEYS = frozenset({"_target_", "_partial_", "_call_", "_args_", "_id_", "_ref_", "_type_"})
-
-
-class Deferred:
-    """A value read from a document whose class is not imported yet: an enum's member, a dataclass object, a named tuple.
-
-    Equal to any value that is written in the same way. `build` makes the value.
-
-    Attributes:
-        kind: ``"enum"``, ``"dataclass"`` or ``"namedtuple"``.
-        target: the class.
-        value: the member's name, the fields by name, or the items.
-    """
-
-    __slots__ = ("kind", "target", "value")
-
-    def __init__(self, kind: str, target: Target, value: Any) -> None:
-        self.kind = kind
-        self.target = target
-        self.value = value
-
-    def __build__(self, recurse: Callable[[Any], Any]) -> Any:
-        return _make_deferred(self, recurse)
-
-    def __eq__(self, other: object) -> bool:
-        try:
-            return bool(encode(self) == encode(other))
-        except SerializationError:
-            return False
-
-    def __hash__(self) -> int:
-        # Members of enums are keys, and in sets.
-        return hash((self.kind, self.target.path, json.dumps(encode(self), sort_keys=True)))
-
-    def __repr__(self) -> str:
-        name = self.target.path.rpartition(".")[2]
-        if self.kind == "enum":
-            return f"{name}.{self.value}" if isinstance(self.value, str) else f"{name}({self.value})"
-        if self.kind == "dataclass":
-            return f"{name}({', '.join(f'{field}={value!r}' for field, value in self.value.items())})"
-        return f"{name}({', '.join(map(repr, self.value))})"
 
 
 class _Unsupported(Exception):
@@ -271,9 +232,11 @@ class _Encoder:
             return {"_type_": "namedtuple", "class": _class_path(kind), "value": self.items(value)}
         if hasattr(kind, "__dataclass_fields__"):
             return self.encode_dataclass(value, kind)
-        if _is_fiddle(value):
+        if is_fiddle(value):
+            from mizzen.config.fiddle import from_fiddle
+
             try:
-                converted = _from_fiddle(value, {})
+                converted = from_fiddle(value, {})
             except ConfigError as error:
                 raise _Unsupported(str(error)) from None
             self.kept.append(converted)
@@ -524,6 +487,9 @@ class _Decoder:
                 error.pieces.append(f".{name}")
             raise
         self.under_way.discard(str(identity))
+        if target.path == "builtins.dict" and len(config.__positional__) == 1 and _is_named(config.__positional__[0]):
+            # Written in that way for keys that have a meaning in documents.
+            named.update(config.__positional__.pop())
         return config
 
     def reference(self, document: dict[str, Any]) -> Any:
@@ -582,7 +548,7 @@ class _Decoder:
         elif kind == "namedtuple":
             value = self.items(value)
         made = Deferred(kind, _target(path), value)
-        return _make_deferred(made, lambda inner: inner) if self.resolve else made
+        return make_deferred(made, lambda inner: inner) if self.resolve else made
 
 
 def _target(path: Any) -> Target:
@@ -642,33 +608,3 @@ _DECODERS: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
     "decimal": lambda value, _: decimal.Decimal(value),
     "uuid": lambda value, _: uuid.UUID(value),
 }
-
-
-def _make_deferred(deferred: Deferred, recurse: Callable[[Any], Any]) -> Any:
-    """The value itself: imports its class."""
-    kind = deferred.target.resolve()
-    if deferred.kind == "enum":
-        try:
-            return kind[deferred.value] if isinstance(deferred.value, str) else kind(deferred.value)
-        except (KeyError, ValueError):
-            raise ConfigError(f"`{deferred.target.path}` has no member {deferred.value!r}", path=deferred.target.path) from None
-    if deferred.kind == "namedtuple":
-        return kind._make(recurse(item) for item in deferred.value)
-    values = {name: recurse(item) for name, item in deferred.value.items()}
-    fields = getattr(kind, "__dataclass_fields__", None)
-    if fields is None:
-        raise ConfigError(f"`{deferred.target.path}` is no dataclass", path=deferred.target.path)
-    unknown = values.keys() - fields.keys()
-    if unknown:
-        raise ConfigError(f"`{deferred.target.path}` has no field `{min(unknown)}`", path=f".{min(unknown)}")
-    by_init = {name for name, field in fields.items() if field.init}
-    if kind.__dataclass_params__.init and by_init <= values.keys():
-        # Called, so that what `__post_init__` makes is there; the fields are then set to what was written all the same.
-        made = kind(**{name: values[name] for name in by_init})
-    else:
-        made = object.__new__(kind)
-    for name, value in values.items():
-        object.__setattr__(made, name, value)
-    return made
-
-
