@@ -212,7 +212,7 @@ def _walk(found: Any, found_name: str, rest: List[str], name: str, path: str) ->
                     if error.name != name:
                         add_note(error, _needed(name, path))
                         raise
-            where = "" if found_name != "__main__" else ", which stands for the launching script"
+            where = "" if found_name != "__main__" else ", which stands for the launching script,"
             raise RunnerError(f"`{found_name}`{where} has no `{part}`, {_needed(name, path)}") from None
         found_name = f"{found_name}.{part}"
     return found

@@ -464,22 +464,21 @@ def script_file(module: ModuleType) -> str | None:
 
 def script_text(module: ModuleType) -> Text | None:
     """Returns the launching script's text, if it has one: a file, ``python -c``, or standard input that can be read again."""
-    running = running_line(module)
     file = script_file(module)
     if file is not None:
         text = _file_text(module, file)
-        return _parse(file, text, running) if text is not None else None
+        return _parse(file, text, running_line(module, file)) if text is not None else None
     if sys.argv[:1] == ["-c"]:
         text = _command_text(sys.orig_argv[1:])
-        return _parse("<python -c>", text, running) if text is not None else None
+        return _parse("<python -c>", text, running_line(module, "<string>")) if text is not None else None
     if sys.argv[:1] == ["-"] or sys.argv[:1] == [""]:
         text = _stdin_text()
-        return _parse("<stdin>", text, running) if text is not None else None
+        return _parse("<stdin>", text, running_line(module, "<stdin>")) if text is not None else None
     return None
 
 
-def running_line(module: ModuleType) -> int | None:
-    """Returns the line of ``module`` that is being executed at its level, in this thread or the main one."""
+def running_line(module: ModuleType, file: str) -> int | None:
+    """Returns the line of ``file`` that ``module`` is executing at its level, in this thread or the main one."""
     import threading
 
     starts: list[FrameType | None] = [sys._getframe()]
@@ -487,7 +486,8 @@ def running_line(module: ModuleType) -> int | None:
         starts.append(sys._current_frames().get(threading.main_thread().ident or 0))
     for frame in starts:
         while frame is not None:
-            if frame.f_globals is module.__dict__ and frame.f_code.co_name == "<module>" and not _is_cell(frame.f_code.co_filename):
+            code = frame.f_code
+            if frame.f_globals is module.__dict__ and code.co_name == "<module>" and code.co_filename == file:
                 return frame.f_lineno
             frame = frame.f_back
     return None
