@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mizzen.config.building import (
         build as build,
         iterate as iterate,
+        targets as targets,
     )
     from mizzen.config.converting import (
         autoconvert as autoconvert,
@@ -76,7 +77,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "mizzen.config.buildable": ("Buildable", "Config", "Partial"),
-    "mizzen.config.building": ("build", "iterate"),
+    "mizzen.config.building": ("build", "iterate", "targets"),
     "mizzen.config.converting": ("autoconvert", "default_autoconfig_buildable", "dryrun_fn"),
     "mizzen.config.dicts": ("from_dict",),
     "mizzen.config.diff": ("Difference", "difference"),

@@ -614,12 +614,10 @@ def dataclass_to_config(value: Any, memo: dict[int, Any] | None = None) -> Any:
     if found is not None:
         return found[1]
     kind = type(value)
-    from mizzen.config.script import Script
-
     fields = kind.__dataclass_fields__
     by_init = [name for name, field in fields.items() if field.init and field._field_type.name == "_FIELD"]
     if (
-        kind is Script
+        is_script(kind)
         or not kind.__dataclass_params__.init
         or any(field._field_type.name == "_FIELD_INITVAR" for field in fields.values())
         or any(not hasattr(value, name) for name in by_init)
@@ -631,6 +629,11 @@ def dataclass_to_config(value: Any, memo: dict[int, Any] | None = None) -> Any:
     for name in by_init:
         made.__dict__[name] = _admit(getattr(value, name), memo)
     return made
+
+
+def is_script(kind: type[Any]) -> bool:
+    """Whether a class is our Script, which has a form of its own; told by name, as most configurations have none."""
+    return kind.__name__ == "Script" and kind.__module__ == "mizzen.config.script"
 
 
 def is_fiddle(value: Any) -> bool:

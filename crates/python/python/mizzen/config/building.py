@@ -9,7 +9,7 @@ from mizzen.config.signature import signature_of
 from mizzen.config.target import Target
 from mizzen.errors import ConfigError
 
-__all__ = ["build", "iterate"]
+__all__ = ["build", "iterate", "targets"]
 
 T = TypeVar("T")
 
@@ -38,6 +38,15 @@ def _iterate(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Build
         seen.add(id(value))
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _iterate(item, f"{path}[{key!r}]", seen)
+
+
+def targets(value: Any) -> list[Any]:
+    """What a tree of configurations calls: each function, class or `Target` once, outer ones first."""
+    found: list[Any] = []
+    for _, part in iterate(value):
+        if not any(part.__target__ is known for known in found):
+            found.append(part.__target__)
+    return found
 
 
 @overload

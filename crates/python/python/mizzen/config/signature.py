@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
 import typing
 import weakref
@@ -11,6 +10,10 @@ from typing import Any
 
 from mizzen.config.check import Checker, checker
 from mizzen.config.target import display_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import inspect
 
 __all__ = ["MISSING", "Parameter", "SignatureInfo", "resolved_hints", "signature_of"]
 
@@ -84,6 +87,9 @@ class SignatureInfo:
         self.returns: Any = target if isinstance(target, type) else Any
         self.open = False
         self.automatic: tuple[tuple[str, Any, Any], ...] = ()
+        # Only needed once there is something to configure; it brings many modules.
+        import inspect
+
         try:
             signature = inspect.signature(target)
         except (TypeError, ValueError):
@@ -178,6 +184,8 @@ class _Holder:
 
 
 def _hints(target: Any, signature: inspect.Signature) -> dict[str, Any]:
+    import inspect
+
     raw = {name: parameter.annotation for name, parameter in signature.parameters.items()}
     raw["return"] = signature.return_annotation
     raw = {name: annotation for name, annotation in raw.items() if annotation is not inspect.Signature.empty}
