@@ -111,9 +111,9 @@ def _subclasses(cls: type) -> Iterator[type]:
         direct = type.__subclasses__(cls)
     except TypeError:
         return
-    for found in direct:
-        yield found
-        yield from _subclasses(found)
+    for cls_below in direct:
+        yield cls_below
+        yield from _subclasses(cls_below)
 
 
 def _find(name: str, wanted: object, scope: Scope) -> object:
