@@ -44,7 +44,8 @@ def read_object(value: Value, kind: type, annotation: object, scope: Scope) -> o
     """
     partial = is_buildable_type(kind) and kind.__name__ == "Partial"
     wanted = value_type(annotation)
-    wanted = None if is_buildable_type(wanted) else wanted
+    if is_buildable_type(kind) and (is_buildable_type(wanted) or wanted is Any or wanted is object):
+        wanted = None
     try:
         tree = value.tree
     except ConfigError as error:
