@@ -123,7 +123,7 @@ def test_help_loads_no_heavy_module(script: Write, python: Python) -> None:
 
 def test_dryrun_says_what_would_be_run(script: Write, python: Python) -> None:
     done = python(script(SCRIPT), "model=small", "executor=LocalExecutor", "--dryrun")
-    assert done.returncode == 0 and "trained" not in done.stdout
+    assert done.returncode == 0 and "\ntrained 2" not in done.stdout
     assert "configs/train.json" in done.stdout
 
 

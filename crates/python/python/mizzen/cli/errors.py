@@ -114,7 +114,10 @@ def nearest(word: str, candidates: Iterable[str], likeness: float = 0.6) -> str 
 
     names = sorted(set(candidates))
     folded = {name.lower().replace("-", "_"): name for name in names}
-    found = difflib.get_close_matches(word.lower().replace("-", "_"), folded, n=1, cutoff=likeness)
+    wanted = word.lower().replace("-", "_")
+    found = difflib.get_close_matches(wanted, folded, n=1, cutoff=likeness)
+    if not found and len(wanted) >= 3:
+        found = [name for name in folded if name.startswith(wanted)][:1]
     return folded[found[0]] if found else None
 
 
