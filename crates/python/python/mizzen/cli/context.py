@@ -299,7 +299,8 @@ class RunContext:
             if given:
                 function = found if callable(found) and not isinstance(found, Executor) else type(found)
                 _, typed = objects.type_arguments(function, given, scope)
-                found = import_executor(name, **typed)
+                settings: dict[str, Any] = typed
+                found = import_executor(name, **settings)
             return found
         except NotFoundError as error:
             kinds = _executor_kinds()

@@ -107,14 +107,9 @@ def _names(wanted: object, scope: Scope) -> Iterator[str]:
 
 
 def _subclasses(cls: type) -> Iterator[type]:
-    direct: list[type]
-    try:
-        direct = type.__subclasses__(cls)
-    except TypeError:
-        return
-    for cls_below in direct:
-        yield cls_below
-        yield from _subclasses(cls_below)
+    for below in typing.cast("list[type]", type.__subclasses__(cls)):
+        yield below
+        yield from _subclasses(below)
 
 
 def _find(name: str, wanted: object, scope: Scope) -> object:
