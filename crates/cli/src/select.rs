@@ -140,6 +140,9 @@ impl From<SubmitError> for Report {
                     "`mizzen retry {id} JOB` runs a job again that succeeded"
                 ))
             }
+            SubmitError::Imported { ref id, .. } => Report::usage(error.to_string()).hint(format!(
+                "`mizzen show {id}` says where it came from, `mizzen rm {id}` removes it here"
+            )),
             SubmitError::Files(ref cause) => {
                 let report = Report::usage(error.to_string());
                 match cause.kind() {

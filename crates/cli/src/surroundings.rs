@@ -176,7 +176,11 @@ fn columns(descriptor: i32) -> Option<usize> {
     (answer == 0 && size.ws_col > 0).then_some(usize::from(size.ws_col))
 }
 
-fn user_home(environment: &BTreeMap<String, String>) -> Result<Utf8PathBuf, Report> {
+/// The user's home folder.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn user_home(environment: &BTreeMap<String, String>) -> Result<Utf8PathBuf, Report> {
     if let Some(home) = environment.get("HOME").filter(|home| !home.is_empty()) {
         return Ok(Utf8PathBuf::from(home));
     }

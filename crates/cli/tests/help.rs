@@ -4,7 +4,7 @@ mod support;
 
 use support::Session;
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "run",
     "launch",
     "plan",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 15] = [
     "rm",
     "executors",
     "doctor",
+    "import-nemo",
     "schema",
     "completions",
 ];

@@ -6,7 +6,7 @@ mod support;
 
 use support::{Session, misfits, repository};
 
-const SCHEMAS: [&str; 10] = [
+const SCHEMAS: [&str; 11] = [
     "experiment",
     "status",
     "ls",
@@ -17,6 +17,7 @@ const SCHEMAS: [&str; 10] = [
     "doctor",
     "rm",
     "started",
+    "import-nemo",
 ];
 
 #[test]
@@ -70,6 +71,13 @@ fn what_is_printed_fits_the_schemas() {
         );
     }
     fits(&session, "rm", &["rm", "mixed", "--json"]);
+    let nemo = repository().join("crates/core/tests/nemo-home");
+    let nemo = nemo.to_str().unwrap();
+    fits(&session, "import-nemo", &["import-nemo", nemo, "--json"]);
+    for (name, command) in [("show", "show"), ("status", "status")] {
+        fits(&session, name, &[command, "cluster", "--json"]);
+    }
+    fits(&session, "ls", &["ls", "--json"]);
 }
 
 fn fits(session: &Session, name: &str, words: &[&str]) {

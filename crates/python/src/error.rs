@@ -92,6 +92,11 @@ impl From<SubmitError> for Failed {
                 error.to_string(),
                 Some(format!("`mizzen cancel {id}` ends it")),
             ),
+            SubmitError::Imported { ref id, .. } => Failed::hinted(
+                "ExperimentError",
+                error.to_string(),
+                Some(format!("`mizzen show {id}` says where it came from")),
+            ),
             SubmitError::NothingToRetry(_) => {
                 Failed::new("ExperimentError", format!("nothing to run again: {error}"))
             }

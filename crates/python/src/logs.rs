@@ -144,10 +144,12 @@ impl State {
             self.supervised = Some(Instant::now());
             ensure_supervised(&self.context, &store, &self.id)?;
         }
-        Ok(view
-            .jobs
-            .iter()
-            .filter(|job| self.jobs.is_empty() || self.jobs.contains(&job.index))
-            .all(|job| job.state.is_final()))
+        // Of imported history, jobs stay UNKNOWN.
+        Ok(view.summary.is_over()
+            || view
+                .jobs
+                .iter()
+                .filter(|job| self.jobs.is_empty() || self.jobs.contains(&job.index))
+                .all(|job| job.state.is_final()))
     }
 }

@@ -42,6 +42,9 @@ pub(crate) fn run(args: CancelArgs, surroundings: &Surroundings) -> Result<Outco
     let id = select::experiment(&store, &args.experiment.experiment)?;
     let view = store.view(&id)?;
     let jobs = select::jobs(&view, &args.jobs)?;
+    if let Some(from) = store.imported(&id)? {
+        return Err(submit::SubmitError::Imported { id, from }.into());
+    }
     let chosen = |index: u32| jobs.is_empty() || jobs.contains(&index);
     let unfinished = view
         .jobs

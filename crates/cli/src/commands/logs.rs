@@ -101,7 +101,7 @@ pub(crate) fn run(args: LogsArgs, surroundings: &Surroundings) -> Result<Outcome
         surroundings
             .output
             .say(&format!("{id}: nothing has been written yet"));
-        if !view.summary.state.is_final() {
+        if !view.summary.is_over() {
             surroundings
                 .output
                 .hint(&format!("`mizzen logs -f {id}` waits for it"));
@@ -131,6 +131,7 @@ fn follow(
             .iter()
             .filter(is_chosen)
             .all(|job| job.state.is_final())
+            || view.summary.is_over()
         {
             return following.finish(&view, output);
         }

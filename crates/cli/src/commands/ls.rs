@@ -92,7 +92,12 @@ impl Show for List {
                 Cell::styled(experiment.state.as_str(), style::state(experiment.state)),
                 format!("{ended}/{}", experiment.counts.total()).into(),
                 ago(experiment.created, view.now).into(),
-                duration(lasted).into(),
+                if experiment.state == JobState::Unknown && experiment.is_over() {
+                    // Nobody saw its end.
+                    String::new().into()
+                } else {
+                    duration(lasted).into()
+                },
             ]);
         }
         table.render(&view.page)

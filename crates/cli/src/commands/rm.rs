@@ -48,7 +48,7 @@ pub(crate) fn run(args: RmArgs, surroundings: &Surroundings) -> Result<Outcome, 
     }
     for id in &ids {
         let summary = store.summary(id)?;
-        if !summary.state.is_final() && !args.force {
+        if !summary.is_over() && !args.force {
             return Err(Report::usage(format!(
                 "{id} ({}) is {}; nothing was removed",
                 summary.title, summary.state
@@ -68,7 +68,7 @@ pub(crate) fn run(args: RmArgs, surroundings: &Surroundings) -> Result<Outcome, 
         return Ok(Outcome::done(Status::Failed));
     }
     for id in &ids {
-        if args.force && !store.summary(id)?.state.is_final() {
+        if args.force && !store.summary(id)?.is_over() {
             submit::cancel(
                 &surroundings.context,
                 &mut store,
@@ -77,7 +77,7 @@ pub(crate) fn run(args: RmArgs, surroundings: &Surroundings) -> Result<Outcome, 
                 CancelMode::Terminate,
             )?;
             let mut version = store.data_version()?;
-            while !store.summary(id)?.state.is_final() {
+            while !store.summary(id)?.is_over() {
                 ensure_supervised(&surroundings.context, &store, id)?;
                 wait_for_change(&store, &mut version, SUPERVISION_CHECK)?;
             }

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::render::documents::{Layout, ShowDocument, json};
-use crate::render::text::width;
+use crate::render::text::{printable, width};
 use crate::render::time::date;
 use crate::render::{Outcome, Show, View, style};
 use crate::report::Report;
@@ -60,6 +60,7 @@ pub(crate) fn run(args: ShowArgs, surroundings: &Surroundings) -> Result<Outcome
         fingerprint: text("fingerprint"),
         document: record.get("document").cloned().unwrap_or_default(),
         provenance: record.get("provenance").cloned().unwrap_or_default(),
+        imported: record.get("imported").cloned(),
     };
     Ok(Outcome::show(
         Origins {
@@ -84,15 +85,26 @@ impl Show for Origins {
             page.paint(style::STRONG, &document.title),
             document.id
         );
+        let by = |word: &str, whom: &str| match whom {
+            "" => String::new(),
+            whom => format!(" {word} {whom}"),
+        };
         let facts = [
             (
                 "created",
                 format!(
-                    "{} by {} on {}",
+                    "{}{}{}",
                     date(self.created),
-                    document.user,
-                    document.host
+                    by("by", &document.user),
+                    by("on", &document.host)
                 ),
+            ),
+            (
+                "from",
+                document
+                    .imported
+                    .as_ref()
+                    .map_or(String::new(), origin_of_history),
             ),
             ("command", shell_line(&document.command)),
             ("in", document.workdir.clone()),
@@ -141,6 +153,29 @@ impl Show for Origins {
     fn json(&self, layout: Layout) -> String {
         json(layout, &self.document)
     }
+}
+
+/// `NeMo-Run 0.11.1, hello_1795370195353120769 in /home/me/.nemo_run/…`, and what could not be read.
+fn origin_of_history(imported: &Value) -> String {
+    let text = |name: &str| {
+        imported
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let from = format!("{} {}", text("from"), text("version"));
+    let mut words = format!("{}, {} in {}", from.trim_end(), text("id"), text("folder"));
+    let notes = imported.get("notes").and_then(Value::as_array);
+    for note in notes.into_iter().flatten().filter_map(Value::as_str) {
+        words.push_str(&format!("\n         {note}"));
+    }
+    printable_lines(&words)
+}
+
+/// Text from files of another program, without control characters but line ends.
+fn printable_lines(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(printable).collect();
+    lines.join("\n")
 }
 
 /// A JSON pointer (RFC 6901) as `--set` takes it: `/tasks/0/env/A.B` is `tasks[0].env."A.B"`.

@@ -98,7 +98,7 @@ fn watch(
             // Up to the first line of what was shown last, and clear from there.
             output.print(&format!("\x1b[{lines_shown}A\x1b[J"))?;
         }
-        if status.view.summary.state.is_final() {
+        if status.view.summary.is_over() {
             return Ok(());
         }
         let text = status.text(&surroundings.data_view());

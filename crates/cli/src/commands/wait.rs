@@ -37,8 +37,9 @@ pub(crate) fn run(args: WaitArgs, surroundings: &Surroundings) -> Result<Outcome
     let mut version = store.data_version()?;
     let mut supervised: Option<Instant> = None;
     loop {
-        let state = store.summary(&id)?.state;
-        if state.is_final() {
+        let summary = store.summary(&id)?;
+        let state = summary.state;
+        if summary.is_over() {
             break;
         }
         let waited = began.elapsed().as_secs_f64();

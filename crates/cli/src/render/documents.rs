@@ -201,6 +201,8 @@ pub(crate) struct ShowDocument {
     pub(crate) document: serde_json::Value,
     /// For each leaf of the document, by its path: where it was set.
     pub(crate) provenance: serde_json::Value,
+    /// Where it came from, if it ran elsewhere and only its history was imported; null for those that ran here.
+    pub(crate) imported: Option<serde_json::Value>,
 }
 
 /// `mizzen plan --json`: what would be sent.
@@ -361,6 +363,55 @@ pub(crate) struct RemovedDocument {
     pub(crate) removed: Vec<String>,
 }
 
+/// `mizzen import-nemo --json`: what was imported.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct ImportDocument {
+    /// The home of NeMo-Run.
+    pub(crate) home: String,
+    /// Nothing was written; `imported` is what would be.
+    pub(crate) dry_run: bool,
+    /// The experiments that were not there before, oldest first.
+    pub(crate) imported: Vec<ImportedExperiment>,
+    /// How many were there before.
+    pub(crate) known: u32,
+    /// What can't be read.
+    pub(crate) unreadable: Vec<UnreadableDocument>,
+}
+
+/// An imported experiment.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct ImportedExperiment {
+    /// Its id here.
+    pub(crate) id: String,
+    /// Its title here.
+    pub(crate) title: String,
+    /// Its id in NeMo-Run.
+    pub(crate) original: String,
+    /// Its state.
+    pub(crate) state: JobState,
+    /// When it was created.
+    #[schemars(extend("format" = "date-time"))]
+    pub(crate) created: String,
+    /// Its folder in the home of NeMo-Run.
+    pub(crate) folder: String,
+    /// How many jobs are in each state; states without a job are left out.
+    pub(crate) jobs: BTreeMap<JobState, u32>,
+    /// What could not be read, and what follows from it.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Something that can't be read.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct UnreadableDocument {
+    /// Where.
+    pub(crate) path: String,
+    /// Why.
+    pub(crate) reason: String,
+}
+
 /// What `--detach` prints under `--json`: the experiment that was started.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -393,7 +444,7 @@ pub(crate) fn json(layout: Layout, document: &impl Serialize) -> String {
 }
 
 /// The names of the published schemas.
-pub(crate) const SCHEMA_NAMES: [&str; 9] = [
+pub(crate) const SCHEMA_NAMES: [&str; 10] = [
     "status",
     "ls",
     "show",
@@ -403,6 +454,7 @@ pub(crate) const SCHEMA_NAMES: [&str; 9] = [
     "doctor",
     "rm",
     "started",
+    "import-nemo",
 ];
 
 /// The schema of a published document.
@@ -416,6 +468,7 @@ pub(crate) fn schema(name: &str) -> Option<serde_json::Value> {
         "executors" => schemars::schema_for!(ExecutorsDocument),
         "doctor" => schemars::schema_for!(DoctorDocument),
         "rm" => schemars::schema_for!(RemovedDocument),
+        "import-nemo" => schemars::schema_for!(ImportDocument),
         "started" => schemars::schema_for!(StartedDocument),
         _ => return None,
     };

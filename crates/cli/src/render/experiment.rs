@@ -112,18 +112,23 @@ impl ExperimentStatus {
 pub(crate) fn header(view: &ExperimentView, page: &Page, now: Timestamp) -> String {
     let summary = &view.summary;
     let lasted = summary.ended.unwrap_or(now).seconds_since(summary.created);
-    let how_long = if summary.state.is_final() {
+    let how_long = if summary.is_over() {
         "took"
     } else {
         "going on for"
     };
+    // When the end is not known, nothing is known of how long it took.
+    let time = if summary.state == JobState::Unknown && summary.is_over() {
+        String::new()
+    } else {
+        format!(", {how_long} {}", duration(lasted))
+    };
     format!(
-        "{}  {}  {}  created {}, {how_long} {}",
+        "{}  {}  {}  created {}{time}",
         page.paint(style::STRONG, &summary.title),
         summary.id,
         page.paint(style::state(summary.state), summary.state.as_str()),
         ago(summary.created, now),
-        duration(lasted),
     )
 }
 

@@ -109,7 +109,7 @@ pub enum EventKind {
     },
     /// The experiment is over.
     Finished {
-        /// `SUCCEEDED`, `FAILED` or `CANCELLED`.
+        /// `SUCCEEDED`, `FAILED` or `CANCELLED`; `UNKNOWN` only for imported history.
         state: JobState,
     },
 }

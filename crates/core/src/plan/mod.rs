@@ -35,7 +35,7 @@ pub struct Plan {
     pub description: String,
     /// What happens to the rest after a job failed for good.
     pub on_failure: OnFailure,
-    /// The executors that jobs name.
+    /// The executors that jobs name; none for imported history, whose jobs name what they ran on elsewhere.
     pub executors: BTreeMap<String, ExecutorConfig>,
     /// The tasks, in the document's order.
     pub tasks: Vec<PlannedTask>,

@@ -6,6 +6,8 @@ use super::{Lease, Store, StoreError};
 use crate::model::{Event, EventKind, ExitRecord, ExperimentId, FailureClass, JobState, Timestamp};
 use crate::plan::Plan;
 
+/// The number of an experiment that ran elsewhere is this and the time of its creation: below all numbers that SQLite gives.
+const HISTORY: i64 = -(1 << 62);
 /// Bits for the spent attempts of one failure class in `jobs.spent`.
 const SPENT_BITS: u32 = 16;
 
@@ -36,50 +38,64 @@ impl Store {
         self.prepare_to_write()?;
         let path = self.path();
         let failed = |error: rusqlite::Error| StoreError::from_sqlite(&path, &error);
-        let text = |value: serde_json::Result<String>| {
-            value.map_err(|error| StoreError::Other {
-                path: path.clone(),
-                detail: error.to_string(),
-            })
-        };
-        let without_jobs = text(plan.to_json_without_jobs())?;
-        let document = text(serde_json::to_string(document))?;
+        let texts = PlanTexts::of(plan, document).map_err(|error| self.unwritable(error))?;
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(failed)?;
-        let inserted = transaction
-            .execute(
-                "INSERT OR IGNORE INTO experiments (id, title, state, created, plan, document) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                params![id.as_str(), plan.title, JobState::Submitted as u8, created.0, without_jobs, document],
-            )
-            .map_err(failed)?;
-        if inserted == 0 {
+        if !insert_rows(&transaction, None, id, plan, &texts, created).map_err(failed)? {
             return Err(StoreError::Exists(id.to_string()));
         }
-        let number = transaction.last_insert_rowid();
-        {
-            let mut jobs = transaction
-                .prepare("INSERT INTO jobs (experiment, job, name, state, attempts, spent) VALUES (?1, ?2, ?3, ?4, 0, 0)")
-                .map_err(failed)?;
-            let mut plans = transaction
-                .prepare("INSERT INTO plans (experiment, job, plan) VALUES (?1, ?2, ?3)")
-                .map_err(failed)?;
-            for (index, job) in plan.jobs.iter().enumerate() {
-                let index = index as i64;
-                jobs.execute(params![
-                    number,
-                    index,
-                    job.name,
-                    JobState::Unsubmitted as u8
-                ])
-                .map_err(failed)?;
-                plans
-                    .execute(params![number, index, text(serde_json::to_string(job))?])
-                    .map_err(failed)?;
-            }
-        }
         transaction.commit().map_err(failed)
+    }
+
+    /// Writes an experiment that ran elsewhere, with everything that is known to have happened. It stands behind all
+    /// experiments of this store, in the order of its like: the newest experiment is one that was run here. `false`: it
+    /// is there already, and nothing was written.
+    ///
+    /// # Errors
+    /// The store can't be written.
+    pub fn insert_history(
+        &mut self,
+        id: &ExperimentId,
+        plan: &Plan,
+        document: &serde_json::Value,
+        created: Timestamp,
+        events: &[(Timestamp, EventKind)],
+    ) -> Result<bool, StoreError> {
+        self.prepare_to_write()?;
+        let path = self.path();
+        let failed = |error: rusqlite::Error| StoreError::from_sqlite(&path, &error);
+        let texts = PlanTexts::of(plan, document).map_err(|error| self.unwritable(error))?;
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(failed)?;
+        let number: i64 = transaction
+            .query_row(
+                // The first free number from the one that stands for its time.
+                "WITH RECURSIVE free(number) AS (
+                   SELECT ?1 UNION ALL SELECT number + 1 FROM free WHERE number IN (SELECT number FROM experiments))
+                 SELECT max(number) FROM free",
+                [HISTORY.saturating_add(created.0.max(0))],
+                |row| row.get(0),
+            )
+            .map_err(failed)?;
+        if !insert_rows(&transaction, Some(number), id, plan, &texts, created).map_err(failed)? {
+            return Ok(false);
+        }
+        for (time, kind) in events {
+            write_event(&transaction, number, *time, kind).map_err(failed)?;
+        }
+        transaction.commit().map_err(failed)?;
+        Ok(true)
+    }
+
+    fn unwritable(&self, error: serde_json::Error) -> StoreError {
+        StoreError::Other {
+            path: self.path(),
+            detail: error.to_string(),
+        }
     }
 
     /// Writes events of one experiment, in order, with everything that follows from them. With a lease, only if it is
@@ -381,6 +397,62 @@ impl Store {
             .map_err(|error| self.failed(&error))?;
         Ok(events)
     }
+}
+
+/// A plan and its document as the tables hold them.
+struct PlanTexts {
+    without_jobs: String,
+    document: String,
+    jobs: Vec<String>,
+}
+
+impl PlanTexts {
+    fn of(plan: &Plan, document: &serde_json::Value) -> serde_json::Result<PlanTexts> {
+        Ok(PlanTexts {
+            without_jobs: plan.to_json_without_jobs()?,
+            document: serde_json::to_string(document)?,
+            jobs: plan
+                .jobs
+                .iter()
+                .map(serde_json::to_string)
+                .collect::<serde_json::Result<_>>()?,
+        })
+    }
+}
+
+/// Writes the rows of a new experiment, under a number of its own or the next one. `false`: the id is taken.
+fn insert_rows(
+    transaction: &Connection,
+    number: Option<i64>,
+    id: &ExperimentId,
+    plan: &Plan,
+    texts: &PlanTexts,
+    created: Timestamp,
+) -> rusqlite::Result<bool> {
+    let inserted = transaction.execute(
+        "INSERT OR IGNORE INTO experiments (number, id, title, state, created, plan, document) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![number, id.as_str(), plan.title, JobState::Submitted as u8, created.0, texts.without_jobs, texts.document],
+    )?;
+    if inserted == 0 {
+        return Ok(false);
+    }
+    let number = transaction.last_insert_rowid();
+    let mut jobs = transaction.prepare(
+        "INSERT INTO jobs (experiment, job, name, state, attempts, spent) VALUES (?1, ?2, ?3, ?4, 0, 0)",
+    )?;
+    let mut plans =
+        transaction.prepare("INSERT INTO plans (experiment, job, plan) VALUES (?1, ?2, ?3)")?;
+    for (index, (job, text)) in plan.jobs.iter().zip(&texts.jobs).enumerate() {
+        let index = index as i64;
+        jobs.execute(params![
+            number,
+            index,
+            job.name,
+            JobState::Unsubmitted as u8
+        ])?;
+        plans.execute(params![number, index, text])?;
+    }
+    Ok(true)
 }
 
 /// The name of an experiment's lease.

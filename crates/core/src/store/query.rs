@@ -433,6 +433,18 @@ impl Store {
         serde_json::from_str(&text).map_err(|error| self.unreadable(error))
     }
 
+    /// What an experiment was run with, if only its history was imported; `None` for those that ran here.
+    ///
+    /// # Errors
+    /// There is no such experiment, or the store can't be read.
+    pub fn imported(&self, id: &ExperimentId) -> Result<Option<String>, StoreError> {
+        let document = self.document(id)?;
+        let from = document
+            .get("imported")
+            .and_then(|imported| imported.get("from"));
+        Ok(from.and_then(|from| from.as_str()).map(str::to_owned))
+    }
+
     fn text(&self, id: &ExperimentId, sql: &str) -> Result<String, StoreError> {
         self.connection
             .query_row(sql, [id.as_str()], |row| row.get(0))

@@ -21,6 +21,14 @@ pub struct ExperimentSummary {
     pub counts: StateCounts,
 }
 
+impl ExperimentSummary {
+    /// Nothing follows by itself: it has ended. Of an imported one that may be all that is known, its state is UNKNOWN then.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        self.state.is_final() || self.ended.is_some()
+    }
+}
+
 /// How many jobs are in each state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StateCounts(pub [u32; 8]);

@@ -11,7 +11,7 @@ use crate::store::{Store, lease_name};
 /// Asks whoever drives the experiment to end jobs: all of them if `jobs` is empty. Returns before they have ended.
 ///
 /// # Errors
-/// There is no such experiment, or the store can't be written.
+/// There is no such experiment, it is imported history, or the store can't be written.
 pub fn cancel(
     context: &Context,
     store: &mut Store,
@@ -19,6 +19,7 @@ pub fn cancel(
     jobs: &[u32],
     mode: CancelMode,
 ) -> Result<(), SubmitError> {
+    refuse_history(store, id)?;
     let request = EventKind::CancelRequested {
         jobs: jobs.to_vec(),
         mode,
@@ -26,6 +27,17 @@ pub fn cancel(
     store.request(id, context.clock.now(), &request)?;
     poke(context, store, id)?;
     Ok(())
+}
+
+/// What was imported can't be driven.
+fn refuse_history(store: &Store, id: &ExperimentId) -> Result<(), SubmitError> {
+    match store.imported(id)? {
+        Some(from) => Err(SubmitError::Imported {
+            id: id.clone(),
+            from,
+        }),
+        None => Ok(()),
+    }
 }
 
 /// Wakes whoever drives the experiment, if it runs on this machine; elsewhere it looks by itself twice a second.
@@ -46,13 +58,14 @@ fn poke(context: &Context, store: &Store, id: &ExperimentId) -> Result<(), Submi
 /// because of them. Answers with the jobs' numbers. The experiment needs a supervisor afterwards.
 ///
 /// # Errors
-/// None of the jobs can be tried again, or the store can't be written.
+/// None of the jobs can be tried again, the experiment is imported history, or the store can't be written.
 pub fn retry(
     context: &Context,
     store: &mut Store,
     id: &ExperimentId,
     jobs: &[u32],
 ) -> Result<Vec<u32>, SubmitError> {
+    refuse_history(store, id)?;
     let number = store.number(id)?;
     let plan = store.plan_without_jobs(id)?;
     let rows = store.job_rows(number)?;

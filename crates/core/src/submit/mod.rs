@@ -4,12 +4,14 @@
 //! prepare: layers, overrides ─▶ plan and record
 //! create: folder, document, rows ─▶ (watch) ─▶ send: files of the jobs, requests.jsonl, Scheduler::submit
 //! cancel, retry: requests to whoever drives the experiment        remove: rows and folder
+//! nemo_run: another launcher's past experiments ─▶ folder, rows, events
 //! ```
 //!
 //! Nothing is started here but by [`fn@send`], and that only by the holder of the experiment's lease.
 
 mod control;
 mod create;
+pub mod nemo_run;
 mod prepare;
 mod preview;
 mod send;
@@ -41,6 +43,16 @@ pub enum SubmitError {
     /// The experiment still runs.
     #[error("experiment {0} still runs")]
     Running(ExperimentId),
+    /// It ran elsewhere, and only its history is here.
+    #[error(
+        "experiment {id} is history that was imported from {from}: nothing of it runs, or can be run, here"
+    )]
+    Imported {
+        /// The experiment.
+        id: ExperimentId,
+        /// What it was run with.
+        from: String,
+    },
     /// None of the jobs can be tried again.
     #[error("no job of experiment {0} has failed or was cancelled")]
     NothingToRetry(ExperimentId),

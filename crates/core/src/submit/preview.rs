@@ -10,7 +10,7 @@ use crate::packager::BundleRef;
 use crate::plan::{JobFile, Plan, PlannedJob, Retries};
 
 /// Stands where something private was.
-const MASK: &str = "********";
+pub(super) const MASK: &str = "********";
 
 /// One job as it would be started.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -40,7 +40,7 @@ pub fn ensure_supervised(
     id: &ExperimentId,
 ) -> Result<bool, WatchError> {
     let summary = store.summary(id)?;
-    if summary.state.is_final() || summary.ended.is_some() {
+    if summary.is_over() {
         return Ok(false);
     }
     let lease = store.lease(&lease_name(id))?;

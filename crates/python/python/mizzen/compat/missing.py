@@ -1,0 +1,62 @@
+"""What NeMo-Run has and Mizzen does not have yet: it can be imported, and says so when it is used."""
+
+from __future__ import annotations
+
+from mizzen.compat import UnsupportedError
+
+__all__ = ["MISSING", "placeholder"]
+
+_PLACES = "jobs run on this machine so far (`LocalExecutor`); other places come one by one"
+_CODE = "jobs run in your working tree as it is (`Packager()`), and nothing needs packing on this machine"
+_TUNNELS = "there are no places behind a tunnel yet"
+_RANKS = "`LocalExecutor(ntasks_per_node=N)` starts N ranks with RANK and WORLD_SIZE in their environment"
+_RAY = "there are no Ray clusters yet"
+_DEVSPACES = "there are no devspaces yet"
+
+#: For each name: what to use, or why there is nothing to use.
+MISSING: dict[str, str] = {
+    "DGXCloudExecutor": _PLACES,
+    "DevSpace": _DEVSPACES,
+    "DockerExecutor": _PLACES,
+    "FaultTolerance": f"{_RANKS}, and `retries` starts them again",
+    "GitArchivePackager": _CODE,
+    "HybridPackager": _CODE,
+    "KubeRayExecutor": _RAY,
+    "KubeRayWorkerGroup": _RAY,
+    "KubeflowExecutor": _PLACES,
+    "LeptonExecutor": _PLACES,
+    "LocalTunnel": _TUNNELS,
+    "PackagingJob": _TUNNELS,
+    "PatternPackager": _CODE,
+    "RayCluster": _RAY,
+    "RayJob": _RAY,
+    "SSHTunnel": _TUNNELS,
+    "SkypilotExecutor": _PLACES,
+    "SkypilotJobsExecutor": _PLACES,
+    "SlurmExecutor": _PLACES,
+    "SlurmJobDetails": _PLACES,
+    "SlurmRay": _RAY,
+    "SlurmTemplate": _PLACES,
+    "Torchrun": _RANKS,
+    "Tunnel": _TUNNELS,
+}
+
+
+def placeholder(module: str, name: str, advice: str) -> type:
+    """A class in the place of one that is not there yet.
+
+    It can be named in annotations, in ``isinstance`` and as a base class; making one of it raises.
+
+    Args:
+        module: NeMo-Run's module.
+        name: the class's name.
+        advice: what to use instead.
+
+    Returns:
+        The class.
+    """
+
+    def refuse(cls: type, *arguments: object, **fields: object) -> object:
+        raise UnsupportedError(f"Mizzen has no `{name}` yet\nhint: {advice}")
+
+    return type(name, (), {"__module__": module, "__doc__": f"Not in Mizzen yet: {advice}.", "__new__": refuse})
