@@ -80,7 +80,8 @@ class Text:
     Attributes:
         statements: what can be cut out, in order.
         makers: for each name, the statements that bind it.
-        closed: names that a closed block or a ``global`` declaration binds or changes, with the line and whether it is a block.
+        closed: names that a closed block or a ``global`` declaration binds or changes, with the line, and whether that is certain to
+            matter (a method that is called on an object may leave it as it was).
         future: the features of ``from __future__ import …``.
         stars: modules of ``from … import *``.
         launchers: names that stand for Mizzen, or for something of it.
@@ -167,7 +168,7 @@ class Text:
                 self._add(statement)
         elif inner:
             for name in _own_names(node):
-                self.closed.setdefault(name, (node.lineno, True))
+                self._changed(name, node.lineno, True)
             for branch in inner:
                 first = branch[0]
                 # An `elif` is an `if` where its own `if` stands, and brings its branches' heads.
@@ -177,13 +178,17 @@ class Text:
                     self._close(child, above if other else (*above, head))
         else:
             for name in (*_made_names(node), *_changed_names(node)):
-                self.closed.setdefault(name, (node.lineno, True))
+                self._changed(name, node.lineno, not isinstance(node, ast.Expr))
+
+    def _changed(self, name: str, line: int, certain: bool) -> None:
+        if certain or name not in self.closed:
+            self.closed[name] = line, certain
 
     def _find_globals(self) -> None:
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Global):
                 for name in node.names:
-                    self.closed.setdefault(name, (node.lineno, False))
+                    self._changed(name, node.lineno, False)
 
     def launches(self, node: ast.AST, seen: frozenset[str] = frozenset()) -> bool:
         """Says whether executing ``node`` may launch jobs, by itself or through functions of this text."""
