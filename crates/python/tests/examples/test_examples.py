@@ -129,7 +129,7 @@ def test_the_notebook_runs(environment: dict[str, str], tmp_path: Path, monkeypa
     assert output("except run.JobFailed").splitlines()[-4:-1] == ["wild", "app-failure", "1"]
     assert output("except run.JobFailed").splitlines()[-1].endswith("the learning rate of 30 is too large")
     assert "hello from first" in output("experiment.run()")
-    assert output("for name in rates]").count("'lr'") == 3
+    assert output("[experiment.result(name)").count("'lr'") == 3
     assert output("for job in experiment").splitlines()[0] == "first SUCCEEDED [0]"
     assert "step 2: weight" in output('experiment.logs("lr-0.2")')
     assert output("from_title").endswith("True SUCCEEDED True\n")
