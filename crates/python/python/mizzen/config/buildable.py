@@ -707,7 +707,7 @@ class _Builder:
                 return value
         else:
             if key in self.under_way:
-                raise ConfigError(f"`{path or 'the configuration'}` holds itself, so it can't be built", path=path)
+                raise ConfigError(f"`{path.lstrip('.') or 'the configuration'}` holds itself, so it can't be built", path=path)
             self.under_way.add(key)
             try:
                 made = self.call(value, path) if buildable else self.container(value, kind, path)

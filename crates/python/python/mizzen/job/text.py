@@ -228,10 +228,11 @@ class Text:
             return
         for inner in ast.walk(node):
             if isinstance(inner, _DEFINITIONS):
-                following = [*(decorator.lineno for decorator in inner.decorator_list[1:]), inner.lineno]
-                for decorator, end in zip(inner.decorator_list, following, strict=True):
+                end = inner.lineno
+                for decorator in reversed(inner.decorator_list):
                     if self._names_launcher(decorator):
                         self._blanks.append((decorator.lineno, 0, end, 0))
+                    end = decorator.lineno
                 inner.decorator_list = [item for item in inner.decorator_list if not self._names_launcher(item)]
             if isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef)) and inner.returns is not None:
                 if self._names_launcher(inner.returns):
@@ -278,6 +279,8 @@ class Text:
                 last = min(end_column if line == end else len(row), len(row))
                 if first < last:
                     row[first:last] = b" " * (last - first)
+                if line != end and end_column:
+                    row[first:] = b"\\"  # an annotation's lines still have to be one
         pieces: list[list[object]] = []
         group: list[str] = []
         for line in sorted(owners):

@@ -1,0 +1,408 @@
+"""From Python objects to the one document that an experiment is made from, and back.
+
+.. code-block:: text
+
+    Job ── task_document ──▶ tasks[]       Partial: run = python runner.py configs/<job>.json, and these files
+        ── _Executors ─────▶ executors{}   Script: run, module, or inline
+    document ── stored_task ──▶ Partial of targets that are not imported, or Script
+
+Text is literal: every dollar is doubled but those of the executors' macros, so that ``${…}`` reaches the job as it is.
+Pitfall: a document is laid over the user's and the project's; executors are written with every setting, unset ones as
+``null``, so that one of the same name there adds nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from mizzen.errors import ConfigError, SerializationError
+from mizzen.executor.base import similar
+from mizzen.executor.macros import ExecutorMacros
+from mizzen.experiment.job import Job, JobGroup
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from mizzen.config import Partial, Script
+    from mizzen.executor import Executor
+
+__all__ = ["check_dependencies", "experiment_document", "literal", "stored_task"]
+
+#: Where the notes of Python stand in a task's and an experiment's metadata.
+NOTES = "python"
+_RUNNER = "runner.py"
+_MACRO = re.compile(r"\$\{(?:" + "|".join(one.name for one in fields(ExecutorMacros)) + r")\}")
+_PYTHON = re.compile(r"python3?")
+
+
+def literal(text: str) -> str:
+    """Text that interpolation leaves as it is.
+
+    Text with a macro is a template as Python has them, in which ``$$`` is one dollar; in text without one every dollar stands
+    for itself.
+    """
+    if "$" not in text:
+        return text
+    if _MACRO.search(text) is None:
+        return text.replace("$", "$$")
+    parts = []
+    at = 0
+    while (dollar := text.find("$", at)) >= 0:
+        parts.append(text[at:dollar])
+        parts.append("$" if _MACRO.match(text, dollar) else "$$")
+        at = dollar + (2 if text.startswith("$$", dollar) else 1)
+    parts.append(text[at:])
+    return "".join(parts)
+
+
+def experiment_document(
+    title: str,
+    units: Sequence[Job | JobGroup],
+    *,
+    sequential: bool = False,
+    stored: dict[str, Any] | None = None,
+    notes_for_scripts: bool = True,
+) -> dict[str, Any]:
+    """The document of an experiment.
+
+    Args:
+        title: its title.
+        units: its jobs and groups, in their order.
+        sequential: each unit comes after the one before it.
+        stored: the document that the stored ones among the jobs come from.
+        notes_for_scripts: keep the fields of a :class:`~mizzen.config.Script` with its task.
+
+    Raises:
+        ConfigError: a dependency leads nowhere or into a circle; a task or an executor can't be written down.
+    """
+    check_dependencies(units, sequential)
+    members = _members(units)
+    kept = stored or {}
+    executors = _Executors(kept.get("executors", {}))
+    files: dict[str, str] = dict(kept.get("files", {}))
+    tasks: list[dict[str, Any]] = []
+    written: set[str] = set()
+    groups: dict[str, Any] = {}
+    before: list[str] = []
+    for unit in units:
+        jobs = unit.jobs if isinstance(unit, JobGroup) else [unit]
+        if isinstance(unit, JobGroup):
+            groups[unit.id] = kept.get("groups", {}).get(unit.id, {})
+        place, variables = executors.of_group(unit) if isinstance(unit, JobGroup) else (executors.name(jobs[0]._executor), [{}])
+        for job, extra in zip(jobs, variables, strict=True):
+            if job._stored is not None:
+                # Several jobs of a sweep are one task.
+                if job._stored["name"] not in written:
+                    written.add(job._stored["name"])
+                    again = _again(job, job._stored, before)
+                    if again.get("executor", place) is None:
+                        again["executor"] = place
+                    tasks.append(again)
+                continue
+            task = _task(job, files, notes_for_scripts)
+            task["executor"] = place
+            if extra:
+                task["env"] = {**extra, **task.get("env", {})}
+            after = [_after(name, when) for first, when in job.dependencies for name in members[first]]
+            after += [name for name in before if name not in after]
+            if after:
+                task["after"] = after
+            if isinstance(unit, JobGroup):
+                task["group"] = unit.id
+            written.add(job.id)
+            tasks.append(task)
+        if sequential:
+            before = members[unit.id]
+    document = {name: kept[name] for name in ("description", "defaults", "on_failure") if name in kept}
+    document |= {"title": title, "executors": executors.document(), "tasks": tasks}
+    if groups:
+        document["groups"] = groups
+    if files:
+        document["files"] = files
+    document["metadata"] = {**kept.get("metadata", {}), NOTES: {"version": sys.version.split()[0]}}
+    return document
+
+
+def _members(units: Iterable[Job | JobGroup]) -> dict[str, list[str]]:
+    """The tasks that each id stands for: a group's are all of its members'."""
+    members = {}
+    for unit in units:
+        if isinstance(unit, JobGroup):
+            members[unit.id] = [job.id for job in unit.jobs]
+            members.update((job.id, [job.id]) for job in unit.jobs)
+        else:
+            members[unit.id] = [unit.id]
+    return members
+
+
+def _after(name: str, when: str) -> Any:
+    return name if when == "ok" else {"task": name, "when": when}
+
+
+class _Executors:
+    """The executors of a document, each of them once."""
+
+    def __init__(self, stored: dict[str, Any]) -> None:
+        self._document: dict[str, Any] = dict(stored)
+        self._by_text: dict[str, str] = {_canonical(value): name for name, value in stored.items()}
+        # Jobs share their executors, so most need not be looked at twice. The executors are kept: an id may be given again.
+        self._by_id: dict[int, tuple[Executor, str]] = {}
+
+    def name(self, executor: Executor) -> str:
+        known = self._by_id.get(id(executor))
+        if known is None:
+            known = (executor, self._name_of(executor.kind, executor.to_settings()))
+            self._by_id[id(executor)] = known
+        return known[1]
+
+    def of_group(self, group: JobGroup) -> tuple[str, list[dict[str, str]]]:
+        """The one executor of a group, and what each member has in its environment beside it."""
+        places = [job._executor for job in group.jobs]
+        settings = [executor.to_settings() for executor in places]
+        variables = [one["env_vars"] for one in settings]
+        if all(one == variables[0] for one in variables):
+            variables = [{} for _ in variables]
+        else:
+            # Members of one allocation may differ in their environment, which is the task's matter as well.
+            settings = [{**one, "env_vars": {}} for one in settings]
+        kind = places[0].kind
+        for number, (executor, one) in enumerate(zip(places, settings, strict=True)):
+            if executor.kind != kind or one != settings[0]:
+                different = next((name for name in one if one[name] != settings[0].get(name)), "kind")
+                raise ConfigError(
+                    f"the members of the group `{group.id}` have different executors: `{different}` of member {number} is another "
+                    f"than of member 0\nhint: members start together in one allocation; they may differ in `env_vars` only",
+                    path=f".executor[{number}].{different}",
+                )
+        escaped = [{name: literal(value) for name, value in one.items()} for one in variables]
+        return self._name_of(kind, settings[0]), escaped
+
+    def _name_of(self, kind: str, settings: dict[str, Any]) -> str:
+        value = {"kind": kind, **settings}
+        text = _canonical(value)
+        name = self._by_text.get(text)
+        if name is None:
+            name = kind
+            number = 1
+            while name in self._document:
+                number += 1
+                name = f"{kind}-{number}"
+            self._document[name] = value
+            self._by_text[text] = name
+        return name
+
+    def document(self) -> dict[str, Any]:
+        return self._document
+
+
+def _canonical(value: Any) -> str:
+    try:
+        return json.dumps(value, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"an executor's setting can't be written down: {error}", path=".executor") from None
+
+
+def _task(job: Job, files: dict[str, str], notes_for_scripts: bool) -> dict[str, Any]:
+    from mizzen.config import Script
+
+    task = job.task
+    if isinstance(task, Script):
+        document = _script(task, job, notes_for_scripts)
+    else:
+        document = _partial(task, job, files)
+    if job.plugins:
+        notes = document.setdefault("metadata", {}).setdefault(NOTES, {})
+        notes["plugins"] = [_plugin(plugin) for plugin in job.plugins]
+    return document
+
+
+def _partial(task: Partial[Any], job: Job, files: dict[str, str]) -> dict[str, Any]:
+    from mizzen.job.source import capture
+
+    try:
+        captured = capture(task, local=job._executor.kind == "local")
+    except SerializationError as error:
+        raise type(error)(f"the job `{job.id}` can't be written down: {error}", path=error.path) from error
+    if _RUNNER not in files:
+        files[_RUNNER] = _runner_text()
+    files.update(captured.files)
+    document = {**captured.document, "name": job.id}
+    config = f"configs/{job.id}.json"
+    run = [literal(_interpreter(job._executor)), "${experiment_dir}/files/" + _RUNNER, "${job_dir}/" + config]
+    return {"name": job.id, "run": run, "files": {config: json.dumps(document)}}
+
+
+def _runner_text() -> str:
+    from mizzen.job import runner
+
+    with open(runner.__file__, encoding="utf-8") as file:
+        return file.read()
+
+
+def _interpreter(executor: Executor) -> str:
+    """The Python that runs a job: on this machine the launching one, whatever environment is activated."""
+    if executor.kind == "local":
+        return sys.executable or "python3"
+    return getattr(executor, "python", None) or "python3"
+
+
+def _entrypoint(script: Script, executor: Executor) -> list[str]:
+    """The words of a script's entrypoint. On this machine a bare ``python`` is the launching one."""
+    words = shlex.split(script.entrypoint)
+    if words and executor.kind == "local" and _PYTHON.fullmatch(words[0]):
+        words[0] = _interpreter(executor)
+    return words
+
+
+def _script(script: Script, job: Job, notes: bool) -> dict[str, Any]:
+    document: dict[str, Any] = {"name": job.id}
+    words = [literal(word) for word in _entrypoint(script, job._executor)]
+    if script.inline:
+        document["inline"] = script.inline
+        if not script.inline.startswith("#!"):
+            document["interpreter"] = words
+    elif script.m:
+        document["module"] = script.path
+        document["interpreter"] = words
+        document["args"] = [literal(str(argument)) for argument in script.args]
+    else:
+        document["run"] = [*words, literal(script.path), *(literal(str(argument)) for argument in script.args)]
+    if script.env:
+        document["env"] = {name: literal(str(value)) for name, value in script.env.items()}
+    if notes:
+        document["metadata"] = {NOTES: {"script": _script_notes(script)}}
+    return document
+
+
+#: A script's fields with their defaults; the text of an inline script stands in the task already.
+_SCRIPT_DEFAULTS: dict[str, Any] = {"path": "", "args": [], "env": {}, "entrypoint": "bash", "m": False, "metadata": {}}
+
+
+def _script_notes(script: Script) -> dict[str, Any]:
+    from mizzen.config.values import encode
+
+    notes: dict[str, Any] = {}
+    for name, default in _SCRIPT_DEFAULTS.items():
+        value = getattr(script, name)
+        if value != default:
+            notes[name] = encode(value) if name == "metadata" else value
+    return notes
+
+
+def _plugin(plugin: Any) -> Any:
+    """A plugin's configuration, for the record. One that can't be written down is named at least."""
+    from mizzen.config.values import encode
+
+    try:
+        return encode(plugin.to_config())
+    except (ConfigError, NotImplementedError, TypeError):
+        kind = type(plugin)
+        return {"_target_": f"{kind.__module__}.{kind.__qualname__}", "_call_": False}
+
+
+def stored_task(task: dict[str, Any]) -> Any:
+    """The Python object of a stored task: a ``Partial`` whose targets are not imported, or a ``Script``; else ``None``."""
+    from mizzen.config import Script
+    from mizzen.config.values import decode
+
+    if _is_partial(task):
+        return decode(json.loads(_config_text(task))["root"])
+    notes = task.get("metadata", {}).get(NOTES, {}).get("script")
+    if notes is not None:
+        given = {**notes, "metadata": decode(notes["metadata"])} if "metadata" in notes else notes
+        return Script(inline=task.get("inline", ""), **given)
+    if "inline" in task and isinstance(task["inline"], str):
+        return Script(inline=task["inline"])
+    return None
+
+
+def _is_partial(task: dict[str, Any]) -> bool:
+    run = task.get("run")
+    return isinstance(run, list) and len(run) == 3 and run[1] == "${experiment_dir}/files/" + _RUNNER
+
+
+def _config_text(task: dict[str, Any]) -> str:
+    return str(next(text for name, text in task["files"].items() if name.startswith("configs/")))
+
+
+def _again(job: Job, stored: dict[str, Any], before: Iterable[str]) -> dict[str, Any]:
+    """A stored task once more, with what was changed in its Python object since."""
+    task = dict(stored)
+    if _is_partial(stored) and job._task is not None:
+        from mizzen.config.values import encode
+
+        (name,) = (name for name in stored["files"] if name.startswith("configs/"))
+        document = {**json.loads(stored["files"][name]), "root": encode(job._task)}
+        task["files"] = {**stored["files"], name: json.dumps(document)}
+    before = list(before)
+    if before:
+        task["after"] = [*_listed(task.get("after")), *before]
+    return task
+
+
+def _listed(after: Any) -> list[Any]:
+    if after is None:
+        return []
+    return list(after) if isinstance(after, list) else [after]
+
+
+def check_dependencies(units: Sequence[Job | JobGroup], sequential: bool = False) -> None:
+    """Every dependency must be another job of the experiment, and none may lead back to where it began.
+
+    Raises:
+        ConfigError: one does not; the message names the circle.
+    """
+    # A group counts as one: its members start together.
+    unit_of = {name: unit.id for unit in units for name in _members([unit])}
+    edges: dict[str, list[str]] = {}
+    previous: str | None = None
+    for unit in units:
+        for position, (name, _) in enumerate(unit.dependencies):
+            path = f".dependencies[{position}]"
+            if unit_of.get(name) == unit.id:
+                raise ConfigError(f"the job `{unit.id}` comes after itself", path=path)
+            if name not in unit_of:
+                known = [one for one in unit_of if one != unit.id]
+                shown = ", ".join(known[:20]) or "none"
+                raise ConfigError(
+                    f"the job `{unit.id}` comes after `{name}`, which is not in the experiment{similar(name, known)}; there are: {shown}",
+                    path=path,
+                )
+        edges[unit.id] = [unit_of[name] for name, _ in unit.dependencies]
+        if sequential and previous is not None:
+            edges[unit.id].append(previous)
+        previous = unit.id
+    _check_circles(edges)
+
+
+def _check_circles(edges: dict[str, list[str]]) -> None:
+    done: set[str] = set()
+    for start in edges:
+        # Depth first, with a stack of our own: a chain of 10,000 jobs is fine.
+        path: list[str] = []
+        on_path: set[str] = set()
+        stack: list[tuple[str, bool]] = [(start, False)]
+        while stack:
+            name, leaving = stack.pop()
+            if leaving:
+                path.pop()
+                on_path.discard(name)
+                done.add(name)
+                continue
+            if name in done:
+                continue
+            if name in on_path:
+                circle = [*path[path.index(name) :], name]
+                raise ConfigError(
+                    f"jobs wait for each other in a circle: {' → '.join(circle)}\nhint: each arrow is a dependency; one of them must go",
+                    path=".dependencies",
+                )
+            path.append(name)
+            on_path.add(name)
+            stack.append((name, True))
+            stack.extend((other, False) for other in edges[name])

@@ -1,0 +1,922 @@
+"""The experiment as users hold it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+from mizzen.config import Buildable, Config, ConfigurableMixin, Partial, Script, build
+from mizzen.errors import ConfigError, ConfigTypeError, ExperimentError, NotFoundError, ResultError
+from mizzen.executor.base import Executor, similar
+from mizzen.executor.local import LocalExecutor
+from mizzen.experiment.installation import home_folder, open_core, working_folder
+from mizzen.experiment.job import FINAL_STATES, Job, JobGroup
+from mizzen.experiment.naming import check_id, check_name, name_of, new_id
+from mizzen.experiment.watching import Client, LogLine, check_on_interrupt, lines_of, lines_of_async, show_lines
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from mizzen._core import Core, Logs
+    from mizzen.plugin import Plugin
+
+__all__ = ["Experiment", "as_task"]
+
+_LEVELS = {"DEBUG": 10, "INFO": 20, "WARN": 30, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
+#: What the store says is read again after this time at the latest, in seconds, …
+_FRESH = 0.05
+#: … or after so many times what reading it took: asking job by job must not cost more the more jobs there are.
+_READING_SHARE = 20.0
+
+
+class Experiment(ConfigurableMixin):
+    """A titled set of jobs that are run together.
+
+    .. code-block:: python
+
+        with run.Experiment("llama") as experiment:
+            experiment.add(run.Partial(prepare), name="prepare")
+            experiment.add(run.Partial(train, lr=3e-4), name="train", dependencies=["prepare"])
+            experiment.run()
+        print(experiment.result("train"))
+
+    As a context manager it waits at the end for what was started and neither detached from nor waited for; it starts nothing by
+    itself, and after an exception it does not wait either.
+
+    Args:
+        title: letters, digits, ``_``, ``.``, ``+`` and ``-``.
+        executor: where jobs run that name no executor; this machine if ``None``.
+        id: 1 to 40 lower-case letters and digits; a random one if ``None``.
+        log_level: ``"INFO"`` shows on ``sys.stderr`` what happens, ``"WARNING"`` and above do not. No logger is touched.
+        jobs: jobs to begin with.
+        base_dir: Mizzen's home for this experiment; ``MIZZEN_HOME`` or ``~/.mizzen`` if ``None``.
+        clean_mode: show nothing but logs that were asked for.
+        enable_goodbye_message: say at the end how to come back to the experiment.
+        threadpool_workers: has no effect; there for code written for NeMo-Run.
+        skip_status_at_exit: do not say at the end how it went.
+        serialize_metadata_for_scripts: keep the fields of each ``Script`` with the experiment, so that it can be loaded again.
+
+    Raises:
+        ConfigError: an argument can't be right.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        executor: Executor | Config[Any] | None = None,
+        id: str | None = None,
+        log_level: str | int = "INFO",
+        *,
+        jobs: Iterable[Job | JobGroup] | None = None,
+        base_dir: str | os.PathLike[str] | None = None,
+        clean_mode: bool = False,
+        enable_goodbye_message: bool = True,
+        threadpool_workers: int = 16,
+        skip_status_at_exit: bool = False,
+        serialize_metadata_for_scripts: bool = True,
+    ) -> None:
+        self._title = check_name(title, "title")
+        self._id = new_id() if id is None else check_id(id)
+        self._given_id = id
+        self._executor = _as_executor(executor) if executor is not None else LocalExecutor()
+        self._log_level = log_level
+        self._level = _level(log_level)
+        if not isinstance(threadpool_workers, int) or threadpool_workers < 1:
+            raise ConfigError(f"threadpool_workers must be a number above 0, not {threadpool_workers!r}", path=".threadpool_workers")
+        self._base_dir = None if base_dir is None else home_folder(base_dir)
+        self._clean_mode = clean_mode
+        self._enable_goodbye_message = enable_goodbye_message
+        self._threadpool_workers = threadpool_workers
+        self._skip_status_at_exit = skip_status_at_exit
+        self._serialize_metadata_for_scripts = serialize_metadata_for_scripts
+        self._units: list[Job | JobGroup] = []
+        self._by_id: dict[str, Job | JobGroup] = {}
+        # The last number that was put behind a name, so that a thousand jobs of one name are not counted a thousand times.
+        self._numbers: dict[str, int] = {}
+        self._shared: dict[int, tuple[Executor, Executor]] = {}
+        # The home is settled when the experiment is written down or loaded.
+        self._home: str | None = self._base_dir
+        self._workdir: str | None = None
+        self._stored: dict[str, Any] | None = None
+        self._forget()
+        for job in jobs or ():
+            self._take(job)
+
+    def _forget(self) -> None:
+        self._started = False
+        self._detached = False
+        self._waited = False
+        self._direct: tuple[dict[str, str], dict[str, Any]] | None = None
+        self._view: dict[str, Any] | None = None
+        self._view_by_name: dict[str, dict[str, Any]] = {}
+        self._view_until = 0.0
+
+    # What it is
+
+    @property
+    def title(self) -> str:
+        """Its title."""
+        return self._title
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return self._id
+
+    @property
+    def executor(self) -> Executor:
+        """Where jobs run that name no executor."""
+        return self._executor
+
+    @property
+    def jobs(self) -> list[Job | JobGroup]:
+        """Its jobs and groups, in the order in which they were added."""
+        return list(self._units)
+
+    @property
+    def tasks(self) -> list[Any]:
+        """What its jobs run; for a group a list."""
+        return [unit.tasks if isinstance(unit, JobGroup) else unit.task for unit in self._units]
+
+    @property
+    def tunnels(self) -> dict[str, Any]:
+        """The tunnels of its executors. No executor has any yet."""
+        return {}
+
+    @property
+    def dir(self) -> str:
+        """Its folder. It exists once the experiment was started."""
+        home = self._home if self._home is not None else home_folder()
+        return os.path.join(home, "experiments", self._title, self._id)
+
+    @property
+    def state(self) -> str:
+        """``"UNSUBMITTED"`` before it was started, then the state that all jobs together are in."""
+        if self._direct is not None:
+            from mizzen.experiment.job import joint_state
+
+            return joint_state(self._direct[0].values())
+        view = self._look()
+        return "UNSUBMITTED" if view is None else str(view["state"])
+
+    def __iter__(self) -> Iterator[Job]:
+        for unit in self._units:
+            if isinstance(unit, JobGroup):
+                yield from unit.jobs
+            else:
+                yield unit
+
+    def __len__(self) -> int:
+        return sum(len(unit) if isinstance(unit, JobGroup) else 1 for unit in self._units)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __getitem__(self, job_id: str) -> Job | JobGroup:
+        return self._find(job_id)
+
+    def __contains__(self, job_id: object) -> bool:
+        return job_id in self._by_id
+
+    def __repr__(self) -> str:
+        return f"<Experiment {self._title} {self._id}>"
+
+    def to_config(self) -> Config[Any]:
+        """How it was made, without its jobs."""
+        return Config(
+            Experiment,
+            title=self._title,
+            executor=self._executor.to_config(),
+            id=self._id,
+            log_level=self._log_level,
+            base_dir=self._base_dir,
+            clean_mode=self._clean_mode,
+            enable_goodbye_message=self._enable_goodbye_message,
+            threadpool_workers=self._threadpool_workers,
+            skip_status_at_exit=self._skip_status_at_exit,
+            serialize_metadata_for_scripts=self._serialize_metadata_for_scripts,
+        )
+
+    # Building it
+
+    def add(
+        self,
+        task: Any,
+        executor: Executor | Config[Any] | list[Any] | None = None,
+        name: str = "",
+        plugins: list[Plugin] | None = None,
+        tail_logs: bool = False,
+        dependencies: Iterable[Any] | None = None,
+    ) -> str:
+        """Adds a job, or for a list of tasks a group that starts together.
+
+        What is handed in is copied: changing it later changes nothing here.
+
+        Args:
+            task: a ``Partial``, a ``Script``, a callable that needs no arguments, or a list of them.
+            executor: where it runs; the experiment's executor if ``None``. For a group one, or a list with one for each task.
+            name: the job's name; otherwise it is called after its task. A name that is taken gets a number behind it.
+            plugins: set up the copies of task and executor.
+            tail_logs: show its log while the experiment is attended.
+            dependencies: what must have happened before: ids that ``add`` returned or will return, or pairs such as ``(id, "any")``;
+                ``"ok"`` (the default): it succeeded, ``"any"``: it ended, ``"failed"``: it failed, ``"start"``: it started.
+
+        Returns:
+            The job's id, unlike all others in the experiment.
+
+        Raises:
+            ConfigError: an argument can't be right.
+            ConfigTypeError: the task is none.
+            ExperimentError: the experiment was started already.
+        """
+        self._check_open("add to")
+        named = check_name(name, "name") if name else ""
+        chosen = [_as_plugin(plugin) for plugin in plugins] if plugins else []
+        unit: Job | JobGroup
+        if isinstance(task, (list, tuple)):
+            tasks = [as_task(one) for one in task]
+            if not tasks:
+                raise ConfigError("a group needs tasks, and the list is empty", path=".task")
+            group = self._unique(named or name_of(tasks[0]), len(tasks))
+            places = executor if isinstance(executor, list) else [executor]
+            unit = JobGroup(group, tasks, [self._place(one) for one in places], chosen, tail_logs, dependencies or ())
+        else:
+            if isinstance(executor, list):
+                raise ConfigError("a single task has a single executor\nhint: a list of tasks makes a group", path=".executor")
+            single = as_task(task)
+            job_id = self._unique(named or name_of(single), 0)
+            unit = Job(job_id, single, self._place(executor), chosen, tail_logs, dependencies or ())
+        self._take(unit)
+        return unit.id
+
+    def _take(self, unit: Job | JobGroup) -> None:
+        jobs = unit.jobs if isinstance(unit, JobGroup) else [unit]
+        for taken in [unit, *jobs] if isinstance(unit, JobGroup) else jobs:
+            if taken.id in self._by_id:
+                raise ConfigError(f"there are two jobs of the name `{taken.id}`", path=".jobs")
+        for job in jobs:
+            job._experiment = self
+            if unit.plugins:
+                job._original = (job.task, job._executor)
+                self._set_up(job)
+            self._by_id[job.id] = job
+        self._by_id[unit.id] = unit
+        self._units.append(unit)
+
+    def _set_up(self, job: Job) -> None:
+        """Lets a job's plugins change copies of its task and its executor."""
+        if job._original is None:
+            return
+        task, executor = job._original
+        job._task, job._executor, job._owned = deepcopy(task), executor.clone(), True
+        self._assign(job)
+        for plugin in job.plugins:
+            plugin.assign(self._id)
+            plugin.setup(job._task, job._executor)
+
+    def _assign(self, job: Job) -> None:
+        job._executor.assign(self._id, self.dir, job.id, job.id)
+
+    def _place(self, executor: Any) -> Executor:
+        """A copy of an executor, which jobs share as long as the original stays the same."""
+        given = self._executor if executor is None else _as_executor(executor)
+        known = self._shared.get(id(given))
+        if known is None or known[0] is not given or known[1] != given:
+            known = (given, given.clone())
+            self._shared[id(given)] = known
+        return known[1]
+
+    def _unique(self, name: str, members: int) -> str:
+        """The name, with a number behind it where it is taken."""
+        candidate = name
+        number = self._numbers.get(name, 0)
+        while candidate in self._by_id or any(f"{candidate}-{member}" in self._by_id for member in range(members)):
+            number += 1
+            candidate = f"{name}_{number}"
+        self._numbers[name] = number
+        return candidate
+
+    def _check_open(self, what: str) -> None:
+        if self._started or self._direct is not None:
+            raise ExperimentError(
+                f"you can't {what} the experiment {self._title} ({self._id}): it was started already\n"
+                "hint: `reset()` makes a new one of it, with the same jobs"
+            )
+
+    # Running it
+
+    def run(
+        self,
+        sequential: bool = False,
+        detach: bool = False,
+        tail_logs: bool = False,
+        direct: bool = False,
+        *,
+        raise_on_failure: bool = True,
+        on_interrupt: str | None = None,
+    ) -> None:
+        """Starts the jobs and waits for their end.
+
+        A Ctrl-C (or Jupyter's interrupt) ends the jobs on this machine as a shell would, a second one kills them, a third one leaves
+        them; from jobs elsewhere it detaches. Then ``KeyboardInterrupt`` is raised.
+
+        Args:
+            sequential: one after the other, in the order in which they were added; after a failure none follows.
+            detach: return at once; the jobs go on, even if this process ends.
+            tail_logs: show the logs of all jobs.
+            direct: run in this process, one after the other, without recording anything. Exceptions come through as they are.
+            raise_on_failure: raise if a job failed.
+            on_interrupt: what a Ctrl-C does: ``"cancel"`` ends all jobs, ``"detach"`` leaves them running, ``None`` as said above.
+
+        Raises:
+            JobFailed: a job failed or was cancelled.
+            ConfigError: the jobs can't be planned: a circle of dependencies, values that can't be written down, …
+            ExperimentError: it was started already.
+        """
+        check_on_interrupt(on_interrupt)
+        if direct:
+            self._run_direct(sequential, raise_on_failure)
+            return
+        client = self._start(sequential, detach, tail_logs, on_interrupt)
+        if client is not None:
+            self._attend(client, raise_on_failure)
+
+    async def run_async(
+        self,
+        sequential: bool = False,
+        tail_logs: bool = False,
+        *,
+        raise_on_failure: bool = True,
+        on_interrupt: str | None = None,
+    ) -> None:
+        """As :meth:`run`, for asyncio: waiting is done in threads, in short calls, and never holds up the loop.
+
+        Cancelling the task detaches from the jobs: they go on, and :meth:`from_id` finds them again. With
+        ``on_interrupt="cancel"`` it ends them. A Ctrl-C under :func:`asyncio.run` cancels the task.
+        """
+        from asyncio import to_thread
+
+        check_on_interrupt(on_interrupt)
+        client = await to_thread(self._start, sequential, False, tail_logs, on_interrupt)
+        if client is not None:
+            await self._attend_async(client, raise_on_failure, on_interrupt)
+
+    def _start(self, sequential: bool, detach: bool, tail_logs: bool, on_interrupt: str | None) -> Client | None:
+        """Writes the experiment down and has it driven; returns who attends it."""
+        self._check_open("run")
+        if not self._units:
+            raise ExperimentError(f"the experiment {self._title} has no jobs\nhint: add some first")
+        document = self._document(sequential)
+        if self._home is None:
+            self._home = home_folder()
+        core = self._core(drives=True)
+        if self._given_id is not None and self._exists(core):
+            raise ExperimentError(
+                f"there is an experiment of the id {self._id} already\nhint: choose another id; `Experiment.from_id` loads that one"
+            )
+        base = self._workdir if self._workdir is not None else working_folder()
+        self._explained(core, document, base, lambda text: core.create(text, base, self._id))
+        self._started = True
+        client = None if detach else self._client(core, tail_logs, on_interrupt)
+        core.supervise(self._id)
+        if client is None:
+            self._detached = True
+            self._say_detached()
+        else:
+            client.begin()
+        return client
+
+    def _client(self, core: Core, tail_logs: bool, on_interrupt: str | None) -> Client:
+        tail: list[int] | None = []
+        if not tail_logs:
+            names = {job.id for job in self if job.tail_logs}
+            tail = [job["index"] for job in self._status(core)["jobs"] if job["name"] in names] if names else None
+        shows = self._shows_progress
+        summary = not self._skip_status_at_exit
+        return Client(core, self._id, progress=shows, summary=summary, tail=tail, on_interrupt=on_interrupt)
+
+    def _attend(self, client: Client, raise_on_failure: bool) -> None:
+        self._waited = True
+        try:
+            client.attend()
+        finally:
+            self._view_until = 0.0
+        self._end(raise_on_failure)
+
+    async def _attend_async(self, client: Client, raise_on_failure: bool, on_interrupt: str | None) -> None:
+        from asyncio import CancelledError, to_thread
+
+        self._waited = True
+        try:
+            while not client.over:
+                await to_thread(client.step, 0.1)
+            await to_thread(client.end)
+        except CancelledError:
+            if client.over:
+                raise
+            if on_interrupt == "cancel":
+                from threading import Thread
+
+                Thread(target=client.cancel_unfinished).start()
+            elif self._shows_progress:
+                client.say_goes_on("the task that waited was cancelled")
+            raise
+        finally:
+            self._view_until = 0.0
+        await to_thread(self._end, raise_on_failure)
+
+    def _end(self, raise_on_failure: bool) -> None:
+        """After the end: raises if it was a bad one."""
+        from mizzen.experiment.failures import experiment_failure
+
+        core = self._core()
+        status = self._status(core)
+        if self._shows_progress and self._enable_goodbye_message:
+            from mizzen.experiment.watching import say
+
+            say(f"hint: `mizzen logs {self._id}` shows the output, `mizzen status {self._id}` all jobs")
+        failure = experiment_failure(core, status) if raise_on_failure else None
+        if failure is not None:
+            raise failure
+
+    def _run_direct(self, sequential: bool, raise_on_failure: bool) -> None:
+        from mizzen.experiment.direct import run_units
+        from mizzen.experiment.document import check_dependencies
+
+        self._check_open("run")
+        check_dependencies(self._units, sequential)
+        self._waited = True
+        self._direct = ({}, {})
+        self._direct = run_units(self._units, raise_on_failure)
+
+    def dryrun(self, log: bool = True, exist_ok: bool = False, delete_exp_dir: bool = True, *, sequential: bool = False) -> list[dict[str, Any]]:
+        """Shows exactly what would be sent for each job. Writes and starts nothing.
+
+        Args:
+            log: print it on ``sys.stdout``.
+            exist_ok: has no effect: no folder is made.
+            delete_exp_dir: has no effect either.
+            sequential: as for :meth:`run`.
+
+        Returns:
+            For each job a dictionary with ``name``, ``executor``, ``kind``, ``argv`` (of each rank), ``env``, ``workdir``, ``after``,
+            ``files`` and ``request``. Values that look private are masked.
+
+        Raises:
+            ConfigError: the jobs can't be planned.
+        """
+        document = self._document(sequential)
+        core = self._core()
+        base = self._workdir if self._workdir is not None else working_folder()
+        preview = json.loads(self._explained(core, document, base, lambda text: core.plan(text, base)))
+        if log:
+            from mizzen.experiment.showing import show_plan
+
+            show_plan(preview)
+        jobs: list[dict[str, Any]] = preview["jobs"]
+        return jobs
+
+    def _document(self, sequential: bool) -> dict[str, Any]:
+        from mizzen.experiment.document import experiment_document
+
+        return experiment_document(
+            self._title,
+            self._units,
+            sequential=sequential,
+            stored=self._stored,
+            notes_for_scripts=self._serialize_metadata_for_scripts,
+        )
+
+    @staticmethod
+    def _explained(core: Core, document: dict[str, Any], base: str, do: Any) -> str:
+        try:
+            done: str = do(json.dumps(document))
+        except ConfigError:
+            # Said once more about a text with lines: the place in it can then be shown.
+            core.plan(json.dumps(document, indent=2), base)
+            raise
+        return done
+
+    # Seeing how it goes
+
+    def status(self, return_dict: bool = False) -> dict[str, dict[str, Any]] | None:
+        """How the jobs are.
+
+        Args:
+            return_dict: return it instead of printing it on ``sys.stdout``.
+
+        Returns:
+            For each job's id a dictionary with ``name``, ``status``, ``cause``, ``message``, ``executor``, ``job_id``, ``handle``,
+            ``local_dir`` and ``attempts``; for a group ``jobs`` holds its members in the same form.
+        """
+        if not return_dict:
+            from mizzen.experiment.showing import show_status
+
+            show_status(self, self._look())
+            return None
+        self._look()
+        return {unit.id: self._status_of(unit) for unit in self._units}
+
+    def _status_of(self, unit: Job | JobGroup) -> dict[str, Any]:
+        if isinstance(unit, JobGroup):
+            return {
+                "name": unit.id,
+                "status": unit.state,
+                "executor": unit.jobs[0]._executor.info(),
+                "job_id": unit.id,
+                "handle": unit.handles,
+                "local_dir": self.dir,
+                "jobs": {job.id: self._status_of(job) for job in unit.jobs},
+            }
+        return {
+            "name": unit.id,
+            "status": unit.state,
+            "cause": unit.cause,
+            "message": unit.message,
+            "executor": unit._executor.info(),
+            "job_id": unit.id,
+            "handle": unit.handle,
+            "local_dir": unit.dir if unit.dir is not None else os.path.join(self.dir, unit.id),
+            "attempts": unit.attempts,
+        }
+
+    def logs(
+        self,
+        job_id: str | None = None,
+        regex: str | None = None,
+        follow: bool = False,
+        rank: int | None = None,
+        attempt: int | None = None,
+    ) -> None:
+        """Prints the log of a job, a group or all jobs on ``sys.stdout``; of several, each line behind its job's name.
+
+        Args:
+            job_id: the job or the group; all if ``None``.
+            regex: only the lines that match it (Rust's syntax).
+            follow: go on until the jobs have ended. A Ctrl-C only ends the looking.
+            rank: only this process.
+            attempt: only this attempt; otherwise the last one.
+        """
+        names = self._names(job_id)
+        show_lines(self._open_logs(names, regex, follow, rank, attempt), named=len(names) > 1 if job_id is not None else len(self) > 1)
+
+    def log_lines(
+        self,
+        job_id: str | None = None,
+        regex: str | None = None,
+        follow: bool = False,
+        rank: int | None = None,
+        attempt: int | None = None,
+    ) -> Iterator[LogLine]:
+        """The lines that :meth:`logs` would print, one by one."""
+        return lines_of(self._open_logs(self._names(job_id), regex, follow, rank, attempt))
+
+    def logs_async(
+        self,
+        job_id: str | None = None,
+        regex: str | None = None,
+        follow: bool = False,
+        rank: int | None = None,
+        attempt: int | None = None,
+    ) -> AsyncIterator[LogLine]:
+        """The lines that :meth:`logs` would print, for ``async for``. Waiting is done in threads."""
+        return lines_of_async(self._open_logs(self._names(job_id), regex, follow, rank, attempt))
+
+    def _open_logs(self, names: list[str], regex: str | None, follow: bool, rank: int | None, attempt: int | None) -> Logs:
+        core = self._core(drives=follow)
+        numbers = self._numbers_of(core, names)
+        return core.logs(self._id, numbers, follow=follow, rank=rank, attempt=attempt, pattern=regex)
+
+    def result(self, job_id: str) -> Any:
+        """What a job's Python callable returned.
+
+        Args:
+            job_id: the job; for a group the results of all members are returned, as a list.
+
+        Raises:
+            ResultError: the job has not ended, is no Python callable, or returned something that can't be written down.
+            JobFailed: it failed. Its cause is the exception that the callable raised, where that can be had.
+        """
+        unit = self._find(job_id)
+        if isinstance(unit, JobGroup):
+            return [self.result(job.id) for job in unit.jobs]
+        if self._direct is not None:
+            return self._direct_result(unit)
+        view = self._look()
+        job = self._view_by_name.get(unit.id)
+        if view is None or job is None:
+            raise ResultError(f"the job `{unit.id}` has no result: its experiment was not started")
+        if job["state"] not in FINAL_STATES:
+            raise ResultError(f"the job `{unit.id}` has no result yet: it is {job['state']}\nhint: `wait()` waits for its end")
+        from mizzen.experiment.results import value_of
+
+        return value_of(self._core(), view, job)
+
+    def _direct_result(self, job: Job) -> Any:
+        states, values = self._direct or ({}, {})
+        if job.id not in values:
+            raise ResultError(f"the job `{job.id}` has no result: it is {states.get(job.id, 'UNSUBMITTED')}")
+        return values[job.id]
+
+    # Intervening
+
+    def wait(self, timeout: float | None = None, *, raise_on_failure: bool = True) -> None:
+        """Waits for the end of an experiment that was started here or elsewhere. A Ctrl-C only ends the waiting.
+
+        Args:
+            timeout: at most so many seconds; as long as it takes if ``None``.
+            raise_on_failure: raise if a job failed.
+
+        Raises:
+            TimeoutError: it has not ended in time.
+            JobFailed: a job failed or was cancelled.
+        """
+        client = self._waiter()
+        limit = None if timeout is None else time.monotonic() + timeout
+        client.attend(until=None if limit is None else lambda: time.monotonic() >= limit)
+        self._after_wait(client, timeout, raise_on_failure)
+
+    async def wait_async(self, timeout: float | None = None, *, raise_on_failure: bool = True) -> None:
+        """As :meth:`wait`, for asyncio. Cancelling the task only ends the waiting."""
+        from asyncio import to_thread
+
+        client = await to_thread(self._waiter)
+        limit = None if timeout is None else time.monotonic() + timeout
+        while not client.over and (limit is None or time.monotonic() < limit):
+            await to_thread(client.step, 0.1)
+        await to_thread(self._after_wait, client, timeout, raise_on_failure)
+
+    def _waiter(self) -> Client:
+        self._check_started("wait for")
+        return Client(self._core(drives=True), self._id, progress=False, on_interrupt="detach")
+
+    def _after_wait(self, client: Client, timeout: float | None, raise_on_failure: bool) -> None:
+        self._view_until = 0.0
+        if not client.over:
+            raise TimeoutError(f"the experiment {self._title} ({self._id}) has not ended within {timeout} s")
+        self._waited = True
+        if raise_on_failure:
+            from mizzen.experiment.failures import experiment_failure
+
+            core = self._core()
+            failure = experiment_failure(core, self._status(core))
+            if failure is not None:
+                raise failure
+
+    def cancel(self, job_id: str | None = None, kill: bool = False) -> None:
+        """Asks for the end of a job, a group or all jobs, and returns at once.
+
+        Args:
+            job_id: the job or the group; all jobs if ``None``.
+            kill: at once; otherwise a job gets SIGTERM and time to end.
+        """
+        self._check_started("cancel")
+        core = self._core(drives=True)
+        names = self._names(job_id)
+        core.cancel(self._id, self._numbers_of(core, names) if job_id is not None else [], "kill" if kill else "terminate")
+        self._view_until = 0.0
+
+    def retry(
+        self,
+        jobs: str | Iterable[str] | None = None,
+        *,
+        detach: bool = False,
+        tail_logs: bool = False,
+        raise_on_failure: bool = True,
+        on_interrupt: str | None = None,
+    ) -> list[str]:
+        """Runs jobs again that did not succeed, and what was skipped because of them.
+
+        Args:
+            jobs: their ids; all that did not succeed if ``None``.
+            detach, tail_logs, raise_on_failure, on_interrupt: as for :meth:`run`.
+
+        Returns:
+            The names of the jobs that were run.
+
+        Raises:
+            ExperimentError: it still runs, or there is nothing to run again.
+        """
+        check_on_interrupt(on_interrupt)
+        self._check_started("retry")
+        core = self._core(drives=True)
+        chosen = [jobs] if isinstance(jobs, str) else list(jobs or ())
+        numbers = self._numbers_of(core, [name for one in chosen for name in self._names(one)])
+        # The client is there before anything can happen.
+        again = core.retry(self._id, numbers)
+        self._view_until = 0.0
+        names = [job["name"] for job in self._status(core)["jobs"] if job["index"] in set(again)]
+        self._waited, self._detached = False, detach
+        if detach:
+            self._say_detached()
+        else:
+            client = self._client(core, tail_logs, on_interrupt)
+            client.begin()
+            self._attend(client, raise_on_failure)
+        return names
+
+    def reset(self) -> Self:
+        """Makes a new experiment of it, which has not been started: the same jobs, dependencies, groups and plugins under a new id.
+
+        What the old one left stays in the store, under its id.
+
+        Returns:
+            The experiment itself.
+
+        Raises:
+            ExperimentError: it still runs.
+        """
+        if self._started:
+            view = self._look()
+            if view is not None and view["ended"] is None:
+                raise ExperimentError(
+                    f"the experiment {self._title} ({self._id}) still runs\nhint: `wait()` waits for its end, `cancel()` ends it"
+                )
+        self._forget()
+        self._id = new_id()
+        self._given_id = None
+        for job in self:
+            if job._original is not None:
+                self._set_up(job)
+            elif job._owned:
+                self._assign(job)
+        return self
+
+    # Finding experiments again
+
+    @classmethod
+    def from_id(cls, id: str, *, base_dir: str | os.PathLike[str] | None = None) -> Experiment:
+        """A stored experiment. No code of it runs: tasks are read when they are asked for, and import nothing until built.
+
+        Args:
+            id: its id, or a beginning of it that no other has.
+            base_dir: Mizzen's home; ``MIZZEN_HOME`` or ``~/.mizzen`` if ``None``.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        from mizzen.experiment.catalog import load
+
+        return load(cls, id, base_dir)
+
+    @classmethod
+    def from_title(cls, title: str, *, base_dir: str | os.PathLike[str] | None = None) -> Experiment:
+        """The newest stored experiment of a title.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        from mizzen.experiment.catalog import newest
+
+        return cls.from_id(newest(title, base_dir), base_dir=base_dir)
+
+    @classmethod
+    def catalog(cls, title: str = "", *, base_dir: str | os.PathLike[str] | None = None) -> list[str]:
+        """The ids of the experiments of a title, newest first; without a title, all titles."""
+        from mizzen.experiment.catalog import listed
+
+        return listed(title, base_dir)
+
+    # As a context manager
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if kind is None and self._is_left_alone():
+            self._attend(self._client(self._core(drives=True), False, None), True)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if kind is None and self._is_left_alone():
+            from asyncio import to_thread
+
+            client = await to_thread(lambda: self._client(self._core(drives=True), False, None))
+            await self._attend_async(client, True, None)
+
+    def _is_left_alone(self) -> bool:
+        return self._started and not self._detached and not self._waited
+
+    # What the store says
+
+    @property
+    def _shows_progress(self) -> bool:
+        return self._level <= _LEVELS["INFO"] and not self._clean_mode
+
+    def _say_detached(self) -> None:
+        if self._shows_progress:
+            from mizzen.experiment.watching import say
+
+            say(f"mizzen: experiment {self._id} ({self._title}) was started")
+            if self._enable_goodbye_message:
+                say(
+                    f"hint: `mizzen status {self._id}` shows it, `mizzen logs -f {self._id}` its output, "
+                    f'`mizzen wait {self._id}` waits for its end; in Python: `mizzen.Experiment.from_id("{self._id}")`'
+                )
+
+    def _core(self, drives: bool = False) -> Core:
+        return open_core(self._home, drives=drives, workdir=self._workdir)
+
+    def _exists(self, core: Core) -> bool:
+        try:
+            return core.resolve(self._id) == self._id
+        except NotFoundError:
+            return False
+
+    def _check_started(self, what: str) -> None:
+        if not self._started:
+            raise ExperimentError(f"you can't {what} the experiment {self._title} ({self._id}): it was not started")
+
+    def _status(self, core: Core) -> dict[str, Any]:
+        """What the store says, and remembers it for a while."""
+        began = time.monotonic()
+        view: dict[str, Any] = json.loads(core.status(self._id))
+        now = time.monotonic()
+        self._view = view
+        self._view_by_name = {job["name"]: job for job in view["jobs"]}
+        self._view_until = now + max(_FRESH, _READING_SHARE * (now - began))
+        return view
+
+    def _look(self) -> dict[str, Any] | None:
+        """What the store says, not much older than now; ``None`` before the experiment was started."""
+        if not self._started:
+            return None
+        if self._view is not None and time.monotonic() < self._view_until:
+            return self._view
+        return self._status(self._core())
+
+    def _seen(self, job_id: str) -> dict[str, Any] | None:
+        if self._direct is not None:
+            state = self._direct[0].get(job_id)
+            return None if state is None else {"state": state, "cause": None, "message": None, "handle": None, "dir": None, "attempts": []}
+        return None if self._look() is None else self._view_by_name.get(job_id)
+
+    def _find(self, job_id: str) -> Job | JobGroup:
+        found = self._by_id.get(job_id)
+        if found is None:
+            raise NotFoundError(
+                f"the experiment {self._title} ({self._id}) has no job `{job_id}`{similar(str(job_id), self._by_id)}; "
+                f"there are: {', '.join(list(self._by_id)[:20]) or 'none'}"
+            )
+        return found
+
+    def _names(self, job_id: str | None) -> list[str]:
+        if job_id is None:
+            return [job.id for job in self]
+        unit = self._find(job_id)
+        return [job.id for job in unit.jobs] if isinstance(unit, JobGroup) else [unit.id]
+
+    def _numbers_of(self, core: Core, names: list[str]) -> list[int]:
+        self._check_started("look into")
+        if len(names) == len(self):
+            return []
+        self._status(core)
+        return [self._view_by_name[name]["index"] for name in names]
+
+
+def _level(given: str | int) -> int:
+    if isinstance(given, int) and not isinstance(given, bool):
+        return given
+    level = _LEVELS.get(given.upper()) if isinstance(given, str) else None
+    if level is None:
+        raise ConfigError(f"there is no log level {given!r}; there are: {', '.join(_LEVELS)}", path=".log_level")
+    return level
+
+
+def _as_executor(given: Any) -> Executor:
+    value = build(given) if isinstance(given, Buildable) else given
+    if not isinstance(value, Executor):
+        raise ConfigTypeError(f"{given!r} is no executor\nhint: such as `mizzen.LocalExecutor()`", path=".executor")
+    return value
+
+
+def _as_plugin(given: Any) -> Plugin:
+    from mizzen.plugin import Plugin
+
+    value = build(given) if isinstance(given, Buildable) else given
+    if not isinstance(value, Plugin) and not (callable(getattr(value, "setup", None)) and callable(getattr(value, "assign", None))):
+        raise ConfigTypeError(f"{given!r} is no plugin\nhint: a plugin extends `mizzen.Plugin`", path=".plugins")
+    return value  # type: ignore[no-any-return]
+
+
+def as_task(given: Any) -> Any:
+    """A copy of a task, or what makes a task of a callable.
+
+    Raises:
+        ConfigTypeError: it is none.
+    """
+    if isinstance(given, (Script, Buildable)):
+        return deepcopy(given)
+    if any(kind.__module__.partition(".")[0] == "fiddle" for kind in type(given).__mro__) or callable(given):
+        return Partial(given)
+    raise ConfigTypeError(
+        f"{given!r} is no task\nhint: a task is a `mizzen.Partial`, a `mizzen.Script` or a function without arguments", path=".task"
+    )
