@@ -153,7 +153,15 @@ class Builder:
             module: Any = self._main if self._main is not None else sys.modules["__main__"]
             return _walk(module, "__main__", parts[1:], name, path)
         if len(parts) == 1:
-            parts = ["builtins", *parts]
+            import builtins
+
+            if hasattr(builtins, name):
+                return getattr(builtins, name)
+            try:
+                return __import__(name)
+            except BaseException as error:
+                add_note(error, _needed(name, path))
+                raise
         missing: Optional[ImportError] = None
         # The longest module first: `pkg.train.train` is a function in a module even where `pkg` has a function `train` as well.
         for length in range(len(parts) - 1, 0, -1):
@@ -204,7 +212,7 @@ def _walk(found: Any, found_name: str, rest: List[str], name: str, path: str) ->
                     if error.name != name:
                         add_note(error, _needed(name, path))
                         raise
-            where = "" if found_name != "__main__" else ", which stands for the launching script"
+            where = "" if found_name != "__main__" else ", which stands for the launching script,"
             raise RunnerError(f"`{found_name}`{where} has no `{part}`, {_needed(name, path)}") from None
         found_name = f"{found_name}.{part}"
     return found
@@ -246,8 +254,10 @@ def _decode_enum(builder: Builder, content: Any, value: Any, path: str) -> Any:
     members = getattr(made_of, "__members__", None)
     if not isinstance(made_of, type) or members is None:
         raise RunnerError(f"{_shown(path)} wants an enum, and `{value['class']}` is none")
+    if not isinstance(content, str):
+        return made_of(content)  # flags that are set together have no name
     made: Any = None
-    # Flags that are set together are one value with a name such as "READ|WRITE".
+    # Python 3.11 and newer name flags that are set together "READ|WRITE".
     for name in content.split("|"):
         if name not in members:
             raise RunnerError(f"{_shown(path)}: `{value['class']}` has no member `{name}`")
@@ -277,7 +287,14 @@ def _decode_time(builder: Builder, content: Any, value: Any, path: str) -> Any:
     kind = value["_type_"]
     if kind == "timedelta":
         return datetime.timedelta(*content)
-    return getattr(datetime, kind).fromisoformat(content)
+    moment = getattr(datetime, kind).fromisoformat(content)
+    if value.get("zone") is not None:
+        if sys.version_info < (3, 9):
+            raise RunnerError(f"{_shown(path)} is in the time zone {value['zone']}, which only Python 3.9 and newer know by name")
+        from zoneinfo import ZoneInfo
+
+        moment = moment.replace(tzinfo=ZoneInfo(value["zone"]))
+    return moment.replace(fold=1) if value.get("fold") else moment
 
 
 def _decode_decimal(builder: Builder, content: Any, value: Any, path: str) -> Any:
@@ -349,9 +366,8 @@ def encode(value: Any, path: str = "", inside: Tuple[int, ...] = ()) -> Any:
         return value if _is_finite(value) else {"_type_": "float", "value": repr(value)}
     if _is_enum(kind):
         name = value.name
-        if not name:
-            raise Unwritable(f"{_returned(path)} is {value!r}, which is no named member of its enum")
-        return {"_type_": "enum", "class": _class_path(kind, path), "value": name}
+        known = name if name in kind.__members__ else encode(value.value, path)
+        return {"_type_": "enum", "class": _class_path(kind, path), "value": known}
     if isinstance(value, (list, tuple, dict, set, frozenset)) or hasattr(kind, "__dataclass_fields__"):
         if id(value) in inside:
             raise Unwritable(f"{_returned(path)} contains itself")
@@ -407,7 +423,13 @@ def _encode_container(value: Any, kind: Any, path: str, inside: Tuple[int, ...])
 def _encode_object(value: Any, kind: Any, path: str) -> Any:
     module, name = kind.__module__, kind.__name__
     if module == "datetime" and name in ("datetime", "date", "time"):
-        return {"_type_": name, "value": value.isoformat()}
+        encoded = {"_type_": name, "value": value.isoformat()}
+        zone = getattr(getattr(value, "tzinfo", None), "key", None)
+        if isinstance(zone, str):
+            encoded["zone"] = zone
+        if getattr(value, "fold", 0):
+            encoded["fold"] = 1
+        return encoded
     if module == "datetime" and name == "timedelta":
         return {"_type_": name, "value": [value.days, value.seconds, value.microseconds]}
     if module == "decimal" and name == "Decimal":
@@ -504,6 +526,8 @@ def describe(error: BaseException) -> Dict[str, Any]:
     """Returns an exception as text: nothing of it needs pickling, and no frame of this file is in its traceback."""
     import traceback
 
+    for file, script in _texts.items():
+        _remember_text(file, script)
     _trim(error)
     notes = getattr(error, "__notes__", None)
     notes = [str(note) for note in notes] if isinstance(notes, (list, tuple)) else []
@@ -526,6 +550,17 @@ def describe(error: BaseException) -> Dict[str, Any]:
     if isinstance(error, ModuleNotFoundError) and error.name:
         described["module_missing"] = error.name
     return described
+
+
+_texts: Dict[str, str] = {}
+"""What the launching script's files said at the launch."""
+
+
+def _remember_text(file: str, text: str) -> None:
+    import linecache
+
+    # Without a time of modification an entry is never checked against a file, which may be another by now.
+    linecache.cache[file] = (len(text), None, text.splitlines(True), file)
 
 
 def _trim(error: Optional[BaseException]) -> None:
@@ -613,15 +648,13 @@ class Main:
             except OSError as error:
                 print(f"mizzen: warning: tracebacks will lack the lines of {file}: {error}", file=sys.stderr)
                 continue
+            _texts[file] = text
             if module.__loader__ is None:
-                module.__loader__ = Loader(text)
+                module.__loader__ = Loader(text)  # type: ignore[assignment]
             # Where one file is all, the loader serves; linecache need not be imported.
             if len(shown) == 1 and os.path.isabs(file) and _same_text(file, text):
                 continue
-            import linecache
-
-            # Without a time of modification an entry is never checked against a file, which may be another by now.
-            linecache.cache[file] = (len(text), None, text.splitlines(True), file)
+            _remember_text(file, text)
 
     def _import(self, module_name: str, attribute: Optional[str]) -> Any:
         __import__(module_name)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import builtins
 import os
 import sys
+from functools import lru_cache
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, Iterator
 
@@ -112,24 +113,23 @@ def main_names(value: Any) -> Iterator[str]:
 
 def search_path(local: bool, base: str) -> list[str]:
     """Returns the entries of ``sys.path`` that are not the interpreter's own, as a job should have them."""
-    import sysconfig
+    return list(_search_path(tuple(entry for entry in sys.path if isinstance(entry, str)), os.getcwd(), local, base))
 
-    own = {os.path.realpath(path) for key, path in sysconfig.get_paths().items() if key in ("stdlib", "platstdlib", "purelib", "platlib")}
+
+@lru_cache(maxsize=8)
+def _search_path(found: tuple[str, ...], folder: str, local: bool, base: str) -> tuple[str, ...]:
+    own = os.path.realpath(os.path.dirname(os.__file__))
     entries: list[str] = []
-    for entry in sys.path:
-        if not isinstance(entry, str):
-            continue
-        path = os.path.abspath(entry)
+    for entry in found:
+        path = os.path.normpath(os.path.join(folder, entry))
         parts = path.split(os.sep)
-        if os.path.realpath(path) in own or "site-packages" in parts or "dist-packages" in parts or not os.path.exists(path):
-            continue
-        if any(os.path.realpath(path).startswith(place + os.sep) for place in own) or parts[-1].startswith("python3"):
+        if "site-packages" in parts or "dist-packages" in parts or not os.path.exists(path) or _is_inside(os.path.realpath(path), own):
             continue
         if not local and _is_inside(path, base):
             # The copy goes first; the same folder may be there under its own name as well, on a shared file system.
             entries.append(os.path.relpath(path, base))
         entries.append(path)
-    return list(dict.fromkeys(entries))
+    return tuple(dict.fromkeys(entries))
 
 
 def _is_inside(path: str, base: str) -> bool:
@@ -167,9 +167,9 @@ class Collector:
         files = {"mizzen_spawned.py": _SPAWNED}
         for text in self._travelling.values():
             files[_file_name(text)] = text.text
-        file = getattr(self._module, "__file__", None)
+        file = script_file(self._module)
         main: dict[str, object] = {
-            "file": os.path.abspath(file) if isinstance(file, str) else None,
+            "file": os.path.abspath(file) if file is not None else None,
             "package": getattr(self._module, "__package__", None),
             "argv": list(sys.argv),
             "steps": steps,
@@ -225,7 +225,7 @@ class Collector:
             if statement not in self._chosen and script.repeats(statement, self._known & script.makers.keys()):
                 self._choose(script, statement, " and ".join(f"`{name}`" for name in sorted(statement.changes)))
 
-    def _override(self, name: str, user: str, made: bool, line: int, block: bool) -> bool:
+    def _override(self, name: str, user: str, made: bool, line: int, certain: bool) -> bool:
         """Sends a value that was set where the job doesn't go. Says whether that settles the name."""
         value = self._globals[name]
         if isinstance(value, ModuleType):
@@ -233,11 +233,11 @@ class Collector:
         if isinstance(value, (type, FunctionType)) and made:
             return False
         try:
-            encoded = self._encode(value)
+            encoded = self._encode(name, value)
         except SerializationError as error:
             if not made:
                 return False
-            if block:
+            if certain:
                 raise self._untransportable(
                     name, user, f"it is changed at line {line}, where a job does not go, and its value can't travel: {error}", error
                 ) from None
@@ -273,22 +273,20 @@ class Collector:
             return
         if not (isinstance(value, (type, FunctionType)) and value.__module__ == "__main__"):
             try:
-                encoded = self._encode(value)
+                encoded = self._encode(name, value)
             except SerializationError as error:
                 if not self._need_text(name, value):
                     raise self._untransportable(name, user, str(error), error) from None
                 return
-            if not (isinstance(encoded, dict) and encoded.get("_target_") == f"__main__.{name}"):
-                self._value_step(name, user, encoded, late=self._script is not None)
-                return
+            self._value_step(name, user, encoded, late=self._script is not None)
+            return
         if self._need_text(name, value):
             return
         if isinstance(value, FunctionType):
             self._marshal(name, value, user)
             return
-        kind = "class" if isinstance(value, type) else type(value).__name__
         raise self._untransportable(
-            name, user, f"this {kind} was defined where Python keeps no text (on standard input, or at its prompt)", None
+            name, user, "this class was defined where Python keeps no text (on standard input, or at its prompt)", None
         )
 
     def _imported_as(self, name: str, value: object) -> tuple[str, str] | None:
@@ -313,7 +311,7 @@ class Collector:
         # In a notebook all steps are in the order of their needs; the cut-out script is one step, and its names come with it.
         (self._after if late and (mine or name in (self._script.makers if self._script else ())) else self._before).append(step)
 
-    def _encode(self, value: object) -> object:
+    def _encode(self, name: str, value: object) -> object:
         """The value format for a global; a few more kinds than for arguments, since they are common there."""
         from mizzen.config.values import encode
 
@@ -327,7 +325,10 @@ class Collector:
             return {"_target_": "re.compile", "_args_": [encode(getattr(value, "pattern", "")), getattr(value, "flags", 0)]}
         if any(parent.__name__ == "Buildable" and parent.__module__.startswith("mizzen") for parent in kind.__mro__):
             raise SerializationError(f"it is a run.{kind.__name__}, and the job's machine has no Mizzen")
-        return encode(value)
+        encoded = encode(value)
+        if isinstance(encoded, dict) and encoded.get("_target_") == f"__main__.{name}":
+            raise SerializationError(f"it is a `{place}` object")  # which is found here by its own name alone
+        return encoded
 
     def _need_text(self, name: str, value: object) -> bool:
         """Finds the statement that made a live object, in its cell or file. Says whether there is one."""
@@ -365,13 +366,13 @@ class Collector:
         self._before.append(step)
         for needed in sorted(later):
             self.need(needed, statement.title)
-        for change in text.statements:
-            if change.changes & {name} and change not in self._live_chosen and change.start > statement.start:
-                if text.repeats(change, {name}):
+        for cell in reversed(list(self._cells())):
+            for change in cell.statements:
+                if change not in self._live_chosen and cell.repeats(change, {name}):
                     self._live_chosen.add(change)
                     for needed in sorted(change.needs()[0] | change.needs()[1]):
                         self.need(needed, change.title)
-                    self._before.append(self._run_step(text, {change: change.title}))
+                    self._before.append(self._run_step(cell, {change: change.title}))
         return True
 
     def _cells(self) -> Iterator[Text]:
@@ -387,10 +388,7 @@ class Collector:
 
             # `-c` and `exec` share the name <string> with the code that dataclasses make.
             lines = [] if file == "<string>" else linecache.getlines(file, self._globals)
-            try:
-                self._texts[file] = Text(file, "".join(lines)) if lines else None
-            except (SyntaxError, ValueError):
-                self._texts[file] = None
+            self._texts[file] = _parse(file, "".join(lines), None) if lines else None
         return self._texts[file]
 
     def _run_step(self, text: Text, chosen: dict[Statement, str]) -> dict[str, object]:
@@ -439,7 +437,7 @@ class Collector:
 
     def _part(self, name: str, user: str, what: str, value: object) -> object:
         try:
-            encoded = self._encode(value)
+            encoded = self._encode("", value)
         except SerializationError as error:
             raise self._untransportable(name, user, f"{what} can't: {error}", error) from None
         for needed in sorted(set(main_names(encoded))):
@@ -449,6 +447,7 @@ class Collector:
     def _untransportable(self, name: str, user: str, reason: str, cause: SerializationError | None) -> SerializationError:
         used = f" used by {user}" if user else ""
         below = cause.path if cause is not None else ""
+        reason = reason.partition("\nhint: ")[0]
         value = self._globals.get(name)
         if isinstance(value, (type, FunctionType)):
             hint = f"put `{name}` in a file: a script, or a module that the job can import"
@@ -457,24 +456,29 @@ class Collector:
         return SerializationError(f"global `{name}`{used} can't travel with the job: {reason}\nhint: {hint}", path=f"{name}{below}")
 
 
+def script_file(module: ModuleType) -> str | None:
+    """Returns the launching script's file; standard input is none, although Python calls it ``<stdin>``."""
+    file = getattr(module, "__file__", None)
+    return file if isinstance(file, str) and not file.startswith("<") else None
+
+
 def script_text(module: ModuleType) -> Text | None:
     """Returns the launching script's text, if it has one: a file, ``python -c``, or standard input that can be read again."""
-    running = running_line(module)
-    file = getattr(module, "__file__", None)
-    if isinstance(file, str):
+    file = script_file(module)
+    if file is not None:
         text = _file_text(module, file)
-        return _parse(file, text, running) if text is not None else None
+        return _parse(file, text, running_line(module, file)) if text is not None else None
     if sys.argv[:1] == ["-c"]:
         text = _command_text(sys.orig_argv[1:])
-        return _parse("<python -c>", text, running) if text is not None else None
+        return _parse("<python -c>", text, running_line(module, "<string>")) if text is not None else None
     if sys.argv[:1] == ["-"] or sys.argv[:1] == [""]:
         text = _stdin_text()
-        return _parse("<stdin>", text, running) if text is not None else None
+        return _parse("<stdin>", text, running_line(module, "<stdin>")) if text is not None else None
     return None
 
 
-def running_line(module: ModuleType) -> int | None:
-    """Returns the line of ``module`` that is being executed at its level, in this thread or the main one."""
+def running_line(module: ModuleType, file: str) -> int | None:
+    """Returns the line of ``file`` that ``module`` is executing at its level, in this thread or the main one."""
     import threading
 
     starts: list[FrameType | None] = [sys._getframe()]
@@ -482,7 +486,8 @@ def running_line(module: ModuleType) -> int | None:
         starts.append(sys._current_frames().get(threading.main_thread().ident or 0))
     for frame in starts:
         while frame is not None:
-            if frame.f_globals is module.__dict__ and frame.f_code.co_name == "<module>" and not _is_cell(frame.f_code.co_filename):
+            code = frame.f_code
+            if frame.f_globals is module.__dict__ and code.co_name == "<module>" and code.co_filename == file:
                 return frame.f_lineno
             frame = frame.f_back
     return None
@@ -524,24 +529,27 @@ def _command_text(arguments: list[str]) -> str | None:
 
 
 def _stdin_text() -> str | None:
+    import stat
+
     try:
-        size = os.lseek(0, 0, os.SEEK_END) if os.path.isfile("/dev/fd/0") or _is_regular(0) else 0
+        status = os.fstat(0)
+        size = status.st_size if stat.S_ISREG(status.st_mode) else 0
         return os.pread(0, size, 0).decode() if size else None
     except (OSError, UnicodeDecodeError):
         return None
 
 
-def _is_regular(descriptor: int) -> bool:
-    import stat
-
-    return stat.S_ISREG(os.fstat(descriptor).st_mode)
-
-
 def _parse(file: str, text: str, running: int | None) -> Text | None:
     try:
-        return Text(file, text, running)
-    except (SyntaxError, ValueError):  # edited since it was started; the live objects are still as they were
+        return None if "\0" in text else _parsed(file, text, running)
+    except SyntaxError:  # edited since it was started; the live objects are still as they were
         return None
+
+
+@lru_cache(maxsize=64)
+def _parsed(file: str, text: str, running: int | None) -> Text:
+    # An experiment captures one job after the other, from the same few texts.
+    return Text(file, text, running)
 
 
 def cell_files() -> list[str]:
