@@ -11,7 +11,7 @@ and of it only what a job needs, when it needs it, since every job waits for the
 nothing else. Inside the package, the same file builds values for jobs that run in the launching process, and reads results.
 
 Usage: ``python runner.py DOCUMENT``. Environment: ``MIZZEN_JOB_DIR`` and ``MIZZEN_ATTEMPT`` say where the result goes (without them
-none is written), ``RANK`` or ``SLURM_PROCID`` which process of the job this is. Exit status: 1 after an exception, otherwise what
+none is written), ``RANK``, ``SLURM_PROCID`` or ``LOCAL_RANK`` which process of the job this is. Exit status: 1 after an exception, otherwise what
 the callable asked for.
 """
 
@@ -785,11 +785,15 @@ def make_main(document: Dict[str, Any]) -> ModuleType:
         sys.argv[:] = main["argv"]
     spawned = os.path.join(folder, "mizzen_spawned.py")
     if os.path.exists(spawned):
-        # Worker processes of multiprocessing import the main module anew by its name: this one finds the document again.
+        # Worker processes of multiprocessing import the main module anew by its name, and launchers such as Lightning's start
+        # `python -m` with it. Under this name they find the document again, and not the launching script, which would launch.
         from importlib.machinery import ModuleSpec
 
         module.__spec__ = ModuleSpec("mizzen_spawned", None, origin=spawned)
         sys.path.append(folder)
+        found = os.environ.get("PYTHONPATH")
+        if folder not in (found or "").split(os.pathsep):
+            os.environ["PYTHONPATH"] = found + os.pathsep + folder if found else folder
     Main(main, folder, document.get("python", "")).make(module)
     return module
 
@@ -805,7 +809,7 @@ def spawned(names: Dict[str, Any]) -> None:
 def result_file() -> Tuple[Optional[str], int]:
     """Returns where this process's result goes (``None``: nowhere), and its rank."""
     try:
-        rank = int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0)
+        rank = int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK") or 0)
     except ValueError:
         rank = 0
     folder, attempt = os.environ.get("MIZZEN_JOB_DIR"), os.environ.get("MIZZEN_ATTEMPT")
