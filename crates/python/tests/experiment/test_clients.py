@@ -202,7 +202,12 @@ def test_one_experiment_in_several_threads(home: Path, tasks: ModuleType, tmp_pa
     experiment.add(run.Partial(tasks.meet, str(mine), str(other)), name="meet")
     experiment.run(detach=True)
     seen: list[object] = []
-    waiting = [threading.Thread(target=lambda: (experiment.wait(60), seen.append(experiment.result("meet")))) for _ in range(3)]
+
+    def one() -> None:
+        experiment.wait(60)
+        seen.append(experiment.result("meet"))
+
+    waiting = [threading.Thread(target=one) for _ in range(3)]
     for thread in waiting:
         thread.start()
     assert experiment["meet"].state != "SUCCEEDED"
