@@ -20,6 +20,8 @@ from mizzen.errors import ConfigError, ConfigTypeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from os import PathLike
+
     from typing_extensions import Self
 
     from mizzen.config.building import build as build, iterate as iterate
@@ -53,8 +55,8 @@ class Buildable(Generic[T]):
             fn_or_cls: a function, class, or other callable; its import path as text; another Buildable (its arguments are taken over);
                 or a dict, which gives a configuration of that dict.
             args: positional arguments.
-            bind_args: whether values that are dataclass objects become Configs, and parameters annotated with
-                `OptionalDefaultConfig` get theirs.
+            bind_args: whether values that are dataclass objects become Configs, and parameters get one that have it for their
+                default, or ask for it by `OptionalDefaultConfig`.
             kwargs: arguments by name.
 
         Raises:
@@ -93,9 +95,9 @@ class Buildable(Generic[T]):
                             raise _type_error(info, mismatch)
                 arguments[name] = value
             if bind_args and info is not None and info.automatic:
-                for name, kind, wanted in info.automatic:
+                for name, make in info.automatic:
                     if name not in arguments and name not in info.positional[: len(given)]:
-                        arguments[name] = kind(wanted)
+                        arguments[name] = make()
 
     @property
     def __arguments__(self) -> dict[str, Any]:
@@ -261,7 +263,7 @@ class Buildable(Generic[T]):
 
         return visualize(self, **options)
 
-    def save_config_img(self, path: str, **options: Any) -> None:
+    def save_config_img(self, path: str | PathLike[str], **options: Any) -> None:
         """Writes the picture into a file: its ending says in which format (``.png``, ``.svg``, ``.pdf``).
 
         Args:
@@ -428,6 +430,13 @@ def _check_position(info: SignatureInfo, index: int, value: Any) -> None:
         _check(info, parameter, value, f".{parameter.name}" if index < len(info.positional) else f"[{index}]")
 
 
+def _check_named(info: SignatureInfo, name: str, value: Any) -> None:
+    parameter = info.parameters.get(name) or info.var_keyword
+    if parameter is None:
+        raise ConfigError(_unknown(info, name), path=f".{name}")
+    _check(info, parameter, value, f".{name}")
+
+
 def _check(info: SignatureInfo, parameter: Parameter, value: Any, path: str) -> None:
     if parameter.checker is not None and value is not parameter.default:
         mismatch = parameter.checker(value, path)
@@ -446,14 +455,11 @@ def _assign(config: Buildable[Any], info: SignatureInfo | None, name: str, value
     if info is None or info.open:
         config.__dict__[name] = value
         return
+    _check_named(info, name, value)
     parameter = info.parameters.get(name)
     if parameter is None:
-        if info.var_keyword is None:
-            raise ConfigError(_unknown(info, name), path=f".{name}")
-        _check(info, info.var_keyword, value, f".{name}")
         config.__dict__[name] = value
         return
-    _check(info, parameter, value, f".{name}")
     positional = config.__positional__
     if not parameter.keyword_only:
         index = info.positional.index(name)
