@@ -307,6 +307,17 @@ def test_the_targets_of_a_tree() -> None:
     assert targets([Config(train, Config(Model, size=1)), Config(Model)]) == [train, Model]
 
 
+def test_what_a_dataclass_object_holds_is_built() -> None:
+    config = Config(dict)
+    config.model = Model(3, optimizer=Config(Adam, lr=2.0))  # type: ignore[arg-type]
+    built = build(config)["model"]
+    assert built == Model(3, Adam(2.0)) and built is not config.model
+    assert isinstance(config.model.optimizer, Config)
+    assert build(config.broadcast(lr=4.0))["model"].optimizer == Adam(4.0)
+    plain = Model(3)
+    assert build([plain])[0] is plain
+
+
 def test_targets_of_many_kinds() -> None:
     assert build(Config(Plain.doubled, 3)) == Plain(6)
     assert build(Config("fractions.Fraction", 1, 2)) == 0.5

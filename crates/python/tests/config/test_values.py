@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import enum
+import functools
 import json
 import math
 import os
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import mizzen as run
@@ -148,6 +149,8 @@ def form(value: Any) -> str:
         return f"{type(value).__name__}{list(map(form, value))}"
     if isinstance(value, (Data, Frozen)):
         return f"{type(value).__name__}{[form(getattr(value, name)) for name in type(value).__dataclass_fields__]}"
+    if isinstance(value, functools.partial):
+        return f"partial({value.func}, {list(map(form, value.args))}, {sorted((key, form(item)) for key, item in value.keywords.items())})"
     if isinstance(value, slice):
         return f"slice{[value.start, value.stop, value.step]}"
     if isinstance(value, datetime.datetime):
@@ -180,6 +183,16 @@ def test_any_value_comes_back_from_yaml_and_toml(value: Any, format: str) -> Non
 def test_resolving_gives_the_values_themselves(value: Any) -> None:
     assert form(decode(encode(value), resolve=True)) == form(value)
     assert not isinstance(decode(encode(Colour.RED), resolve=True), Deferred)
+
+
+@settings(deadline=None)
+@given(values)
+def test_the_runner_of_jobs_makes_what_build_makes(value: Any) -> None:
+    runner = pytest.importorskip("mizzen.job.runner")
+    document = json.loads(dumps(value, "json"))
+    # A Script is a job, and nothing that a runner could make.
+    assume('"script"' not in json.dumps(document))
+    assert form(runner.Builder(document).build(document)) == form(build(value))
 
 
 def test_the_forms_are_those_that_are_documented() -> None:

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def iterate(value: Any, path: str = "") -> Iterator[tuple[str, Buildable[Any]]]:
-    """Every Buildable of a tree with its path, each once, outer ones first; through lists, tuples, sets and dicts."""
+    """Every Buildable of a tree with its path, each once, outer ones first; through lists, tuples, sets, dicts and dataclass objects."""
     yield from _iterate(value, path, set())
 
 
@@ -38,6 +38,12 @@ def _iterate(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Build
         seen.add(id(value))
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _iterate(item, f"{path}[{key!r}]", seen)
+    elif hasattr(type(value), "__dataclass_fields__"):
+        if id(value) in seen:
+            return
+        seen.add(id(value))
+        for name in type(value).__dataclass_fields__:
+            yield from _iterate(getattr(value, name, None), f"{path}.{name}", seen)
 
 
 def targets(value: Any) -> list[Any]:
@@ -135,6 +141,8 @@ class _Builder:
                 from mizzen.config.fiddle import from_fiddle
 
                 made = self.build(from_fiddle(value, {}), path)
+            elif hasattr(kind, "__dataclass_fields__") and any(True for _ in iterate(value)):
+                made = self.dataclass(value, kind, path)
             else:
                 return value
         else:
@@ -164,6 +172,16 @@ class _Builder:
         if hasattr(kind, "_make"):
             return kind._make(items)
         return _refilled(value, items) if isinstance(value, (list, set)) else kind(items)
+
+    def dataclass(self, value: Any, kind: type[Any], path: str) -> Any:
+        """An equal object with what it holds built: the configuration's own object stays as it is."""
+        made = object.__new__(kind)
+        self.memo[id(value)] = made
+        getattr(made, "__dict__", {}).update(getattr(value, "__dict__", {}))
+        for name, field in kind.__dataclass_fields__.items():
+            if field._field_type.name == "_FIELD" and hasattr(value, name):
+                object.__setattr__(made, name, self.build(getattr(value, name), f"{path}.{name}"))
+        return made
 
     def call(self, config: Buildable[Any], path: str) -> Any:
         resolver = getattr(type(config), "__resolved__", None)
