@@ -254,7 +254,7 @@ def test_what_cannot_be_written_is_told_with_its_path() -> None:
         (loop, ".a", "holds itself"),
         ({"k": "\ud800"}, "['k']", "not valid Unicode"),
         (Data(a=Data(b=[object()])), ".a.b[0]", "object"),
-        (Config(function, a=(x for x in ())), ".a", "generator"),
+        (Config(function, a=iter(())), ".a", "iterator"),
         ({object(): 1}, "", "object"),
         (Config(function, _x_=1), "._x_", "underscore"),
         (2 ** 20000, "", "20001 bits"),
@@ -383,6 +383,6 @@ def test_names_of_the_package() -> None:
         assert getattr(mizzen.config, name) is not None
     assert run.Config is Config
     with pytest.raises(AttributeError):
-        mizzen.config.nothing  # type: ignore[attr-defined]
+        mizzen.config.nothing
 
 
