@@ -9,7 +9,7 @@ import sys
 import textwrap
 
 import pytest
-from conftest import environment, launched
+from .conftest import environment, launched
 
 SCRIPT = '''
 import mizzen as run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from conftest import environment, launched
+from .conftest import environment, launched
 
 HEAD = """\
 import mizzen as run
