@@ -178,8 +178,9 @@ def _step(holder: Any, step: str | int, path: Path, annotation: object, scope: S
         key, item = arguments if len(arguments) == 2 else (Any, Any)
         if isinstance(step, str) and simplify(key) not in (str, Any):
             step = typing.cast("str", convert(step, key, here))
-        typed = annotations_of_class(typing.cast("type", simplify(annotation))) if hasattr(annotation, "__required_keys__") else None
-        if typed is not None:
+        kind = next((member for member in members_of(annotation) if hasattr(member, "__required_keys__")), None)
+        if kind is not None:
+            typed = annotations_of_class(typing.cast("type", kind))
             if step not in typed:
                 raise UndefinedVariableError(f"`{token_path(path)}` has no key `{step}`{suggestion(str(step), typed)}", scope.text)
             item = typed[str(step)]
