@@ -121,9 +121,22 @@ class _Holder:
         self.__annotations__ = {"value": annotation}
 
 
+def _with_references(annotation: typing.Any) -> object:
+    """``list["Model"]`` as ``list[ForwardRef("Model")]``: Python 3.10 looks up only these."""
+    arguments = typing.get_args(annotation)
+    if not arguments or typing.get_origin(annotation) in (typing.Literal, typing.Annotated):
+        return annotation
+    made = tuple(typing.ForwardRef(item) if isinstance(item, str) else _with_references(item) for item in arguments)
+    if made == arguments:
+        return annotation
+    if isinstance(annotation, types.GenericAlias):
+        return types.GenericAlias(typing.get_origin(annotation), made)
+    return annotation.copy_with(made) if hasattr(annotation, "copy_with") else annotation
+
+
 def _resolve_inside(annotation: object, namespace: Mapping[str, object], local: Mapping[str, object] | None) -> object:
     try:
-        hints = typing.get_type_hints(_Holder(annotation), dict(namespace), dict(local or {}), include_extras=True)
+        hints = typing.get_type_hints(_Holder(_with_references(annotation)), dict(namespace), dict(local or {}), include_extras=True)
     except Exception:
         return annotation  # the part that can't be resolved is read as raw text
     return hints["value"]
