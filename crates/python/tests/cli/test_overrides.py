@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import datetime
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -314,3 +315,51 @@ run.cli.factory(converted)
 def test_autoconverted_factories_give_configurations() -> None:
     made = arguments("model=converted(hidden=5)", "model.optimizer.lr/=4")["model"]
     assert isinstance(made, run.Config) and run.build(made) == Model(5, optimizer=Optimizer(0.5))
+
+
+class Plain:
+    def __init__(self) -> None:
+        self.size = 1
+
+
+def with_objects(
+    plain: Plain = Plain(),
+    queue: collections.deque[int] = collections.deque([1]),
+    counts: collections.defaultdict[str, int] = collections.defaultdict(int),
+    anything: Any = None,
+    table: dict[str, Any] = {},
+) -> None: ...
+
+
+SHARED = [1, 2]
+
+
+@run.cli.factory
+def sharing() -> run.Config[Model]:
+    return run.Config(Model, layers=SHARED)
+
+
+def test_nothing_outside_is_changed() -> None:
+    before = with_objects.__defaults__
+    assert before is not None
+    made = arguments("plain.size=3", "queue+=[2]", "counts={a: 1}", "counts.b=2", "table.a=1", fn=with_objects)
+    assert made["plain"].size == 3 and before[0].size == 1
+    assert made["queue"] == collections.deque([1, 2]) and before[1] == collections.deque([1])
+    assert made["counts"] == {"a": 1, "b": 2} and type(made["counts"]) is collections.defaultdict and before[2] == {}
+    assert before[4] == {}
+    assert arguments("model=sharing", "model.layers[0]=9")["model"].layers == [9, 2]
+    assert SHARED == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("anything.x=1", "`anything` is None, so `anything.x=1` has nothing to set\nhint: give `anything=` first"),
+        ("table.a.b=1", "`table.a` has no value yet"),
+        ("table[0]=1", "the keys of `table` are text\nhint: `table.0`"),
+    ],
+)
+def test_where_nothing_says_what_to_begin_with(text: str, message: str) -> None:
+    with pytest.raises(UndefinedVariableError) as raised:
+        parse_partial(with_objects, text)
+    assert message in str(raised.value)

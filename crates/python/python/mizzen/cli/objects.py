@@ -77,7 +77,15 @@ def read_object(value: Value, kind: type, annotation: object, scope: Scope) -> o
         return call_factory(found, given or [], scope, name=name, partial=partial)
     if given is not None:
         raise Mismatch(f"`{name}` is a value and can't be called")
-    return found
+    return _fresh(found)
+
+
+def _fresh(value: Any) -> object:
+    """A copy of what overrides may reach into, so that they change nobody else's; constants stay what they are."""
+    import copy
+
+    copied = is_buildable_type(type(value)) or isinstance(value, (list, dict)) or hasattr(value, "__dataclass_fields__")
+    return typing.cast("object", copy.deepcopy(value)) if copied and not isinstance(value, type) else value
 
 
 def collection_from_factory(value: Value, annotation: object, scope: Scope) -> object:
@@ -277,7 +285,7 @@ def call_factory(
     positional, named = type_arguments(function, given, scope)
     called = name or getattr(function, "__name__", str(function))
     try:
-        made = function(*positional, **named)
+        made = typing.cast("Any", _fresh(function(*positional, **named)))
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise ArgumentValueError(f"`{scope.path}`: the factory `{called}` failed: {reason}", scope.text) from error

@@ -212,8 +212,11 @@ def read(value: Value, annotation: object, scope: Scope) -> object:
         items = _read_items(value, ("set", "list", "tuple"), "a set, such as {1, 2}", arguments[0] if arguments else Any, scope)
         return frozenset(items) if kind is frozenset else set(items)
     if kind in _DICTS or kind in (collections.OrderedDict, collections.defaultdict, collections.Counter):
-        key, item = (*arguments, int, int)[:2] if kind is collections.Counter else (arguments or (Any, Any))
-        return _read_dict(value, key, item, scope)
+        key, item = (arguments[0] if arguments else Any, int) if kind is collections.Counter else (arguments or (Any, Any))
+        found = _read_dict(value, key, item, scope)
+        if kind is collections.defaultdict:
+            return collections.defaultdict(item if isinstance(item, type) else None, found)
+        return kind(found) if kind in (collections.OrderedDict, collections.Counter) else found
     if kind is type:
         from mizzen.cli import objects
 
