@@ -162,7 +162,7 @@ def test_the_real_one_is_not_mixed_with(monkeypatch: pytest.MonkeyPatch) -> None
     real = ModuleType("nemo_run")
     real.__file__ = "/opt/lib/nemo_run/__init__.py"
     monkeypatch.setitem(sys.modules, "nemo_run", real)
-    with pytest.raises(AliasError, match="imported already, from /opt/lib/nemo_run/__init__.py"):
+    with pytest.raises(AliasError, match="imported already, from ./opt/lib/nemo_run/__init__.py"):
         mizzen.compat.install()
     assert sys.modules["nemo_run"] is real
     assert mizzen.compat.path() not in sys.path
@@ -212,6 +212,8 @@ def test_a_script_is_started_as_python_would(tmp_path: Path) -> None:
     done = python("-X", "utf8", "-m", "mizzen.compat", str(script), "--help", "a b", "$HOME")
     assert done.stdout == f"__main__ script.py ['--help', 'a b', '$HOME'] 1 {tmp_path.name}\nchild nemo_run\n", done.stderr
     assert done.returncode == 7
+    done = python("-X", "utf8", "-um", "mizzen.compat", "-c", "import sys; print(sys.orig_argv[1:])", "x")
+    assert done.stdout == "['-X', 'utf8', '-u', '-c', 'import sys; print(sys.orig_argv[1:])', 'x']\n", done.stderr
     done = python("-m", "mizzen.compat", "-m", "script", "x", PYTHONPATH=os.pathsep.join([str(tmp_path), with_path()]))
     assert done.stdout.startswith("__main__ script.py ['x'] 0"), done.stderr
     assert done.returncode == 7

@@ -16,7 +16,7 @@ import pytest
 
 SCRIPTS = Path(__file__).parent / "scripts"
 REAL = os.environ.get("MIZZEN_NEMO_RUN_PYTHON", "")
-LAUNCHERS = ["mizzen", pytest.param("nemo_run", marks=pytest.mark.skipif(not REAL, reason="MIZZEN_NEMO_RUN_PYTHON is not set"))]
+LAUNCHERS = ["mizzen", "nemo_run"] if REAL else ["mizzen"]
 
 
 @pytest.fixture(params=LAUNCHERS)
@@ -25,13 +25,13 @@ def launcher(request: pytest.FixtureRequest) -> str:
     return name
 
 
-def run(launcher: str, home: Path, script: str, *arguments: str) -> tuple[int, list[str]]:
-    """Runs a script with a home of its own.
+def run(launcher: str, home: Path, script: str, *arguments: str, **variables: str) -> tuple[int, list[str]]:
+    """Runs a script with a home of its own: with the alias, with the real one, or as it is.
 
     Returns:
         Its exit status, and the lines that it and its jobs printed, without the jobs' names before them and without colours.
     """
-    command = [sys.executable, "-m", "mizzen.compat"] if launcher == "mizzen" else [REAL]
+    commands = {"mizzen": [sys.executable, "-m", "mizzen.compat"], "nemo_run": [REAL], "": [sys.executable]}
     environment = {
         **os.environ,
         "MIZZEN_HOME": str(home / "mizzen"),
@@ -44,8 +44,9 @@ def run(launcher: str, home: Path, script: str, *arguments: str) -> tuple[int, l
     }
     if launcher == "nemo_run":
         environment.pop("PYTHONPATH", None)
+    environment |= variables
     done = subprocess.run(
-        [*command, str(SCRIPTS / script), *arguments],
+        [*commands[launcher], str(SCRIPTS / script), *arguments],
         cwd=home,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -148,3 +149,29 @@ def test_a_failed_job(launcher: str, tmp_path: Path) -> None:
     status, lines = run(launcher, tmp_path, str(script))
     # The difference that is meant: NeMo-Run says nothing to the program that waits.
     assert ("went on" in lines, status) == ((True, 0) if launcher == "nemo_run" else (False, 1)), lines
+
+
+def test_a_module_of_the_users_that_imports_it(launcher: str, tmp_path: Path) -> None:
+    (tmp_path / "models.py").write_text(
+        "import nemo_run as run\n"
+        "from nemo_run.config import Config\n"
+        "def train(lr: float) -> None:\n"
+        "    print('RESULT', lr, Config is run.Config)\n"
+    )
+    body = (
+        "import nemo_run as run\n"
+        "from models import train\n"
+        "if __name__ == '__main__':\n"
+        "    run.run(run.Partial(train, lr=0.5), executor=run.LocalExecutor(), name='train')\n"
+    )
+    (tmp_path / "launch.py").write_text(body)
+    # NeMo-Run's jobs find the modules beside the script by PYTHONPATH only; Mizzen's as the script does.
+    path = {"PYTHONPATH": str(tmp_path)} if launcher == "nemo_run" else {}
+    status, lines = run(launcher, tmp_path, str(tmp_path / "launch.py"), **path)
+    assert status == 0, lines
+    assert "RESULT 0.5 True" in lines
+    if launcher == "mizzen":
+        (tmp_path / "launch.py").write_text("import mizzen.compat\nmizzen.compat.install()\n" + body)
+        status, lines = run("", tmp_path, str(tmp_path / "launch.py"))
+        assert status == 0, lines
+        assert "RESULT 0.5 True" in lines

@@ -47,15 +47,17 @@ def main(arguments: list[str]) -> int:
     os.environ["PYTHONPATH"] = os.pathsep.join([path(), *others])
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, *_flags(), *arguments])
+    os.execv(sys.executable, [sys.executable, *_options(sys.orig_argv), *arguments])
 
 
-def _flags() -> list[str]:
-    """The options that this Python was started with (``-X dev``, ``-W error``, ``-u``, …)."""
-    from subprocess import _args_from_interpreter_flags  # what multiprocessing uses for the same
-
-    flags: list[str] = _args_from_interpreter_flags()
-    return flags
+def _options(words: list[str]) -> list[str]:
+    """Python's own options in a command line such as ``python -X dev -um mizzen.compat …``."""
+    options: list[str] = []
+    for word, following in zip(words[1:], words[2:]):
+        if word.startswith("-") and word.endswith("m") and following == "mizzen.compat":
+            return [*options, word[:-1]] if len(word) > 2 else options
+        options.append(word)
+    return []  # started in another way, such as by runpy
 
 
 if __name__ == "__main__":

@@ -11,13 +11,14 @@ import sys
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 from mizzen.compat import AliasError, path
 from mizzen.compat.names import ALL, MODULES, NEW_HOMES, children, look_up
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 __all__ = ["AliasModule", "Finder", "install", "take_over", "uninstall"]
 
@@ -66,7 +67,9 @@ class Finder:
         if fullname != ROOT and not fullname.startswith(f"{ROOT}."):
             return None
         if fullname in MODULES:
-            return ModuleSpec(fullname, cls, origin="mizzen.compat", is_package=bool(children(fullname)))
+            # The abstract class that typeshed asks for would have to be imported, for nothing.
+            loader: Any = cls
+            return ModuleSpec(fullname, loader, origin="mizzen.compat", is_package=bool(children(fullname)))
         advice = NEW_HOMES.get(fullname)
         if advice is None and fullname.rpartition(".")[0] in MODULES:
             advice = "the alias has no such module"
