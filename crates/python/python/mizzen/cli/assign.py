@@ -156,7 +156,7 @@ def assign_into(holder: Any, path: Path, token: Assignment, scope: Scope) -> Non
 
 def _first(config: Any, token: Assignment, scope: Scope) -> _Place:
     name = token.path[0]
-    inner = Scope(None, "", "", token.text, scope.namespace)
+    inner = Scope(None, "", "", token.text, scope.namespace, scope.transform)
     return _step(config, name, token.path[:1], None, inner)
 
 
@@ -421,7 +421,7 @@ class Positions:
                 raise ArgumentValueError(
                     f"`{token.text}`: the value without a name belongs to `{parameter.name}`, which has one already", token.text
                 )
-            inner = Scope(function, parameter.name, parameter.name, token.text, scope.namespace)
+            inner = Scope(function, parameter.name, parameter.name, token.text, scope.namespace, scope.transform)
             _assign(_Place(self.config, parameter.name, parameter.annotation, inner, (parameter.name,), parameter), _named(token, parameter))
         elif self.signature.var_positional is not None:
             parameter = self.signature.var_positional

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mizzen.cli.errors import ParseError
@@ -22,9 +22,10 @@ class Scope:
         path: the value's place as the user would write it.
         text: the word of the command line (or the file) that it comes from.
         namespace: the names that are visible where the entry point is defined.
+        transform: what is done to each text of a file (interpolation); ``None``: nothing.
     """
 
-    __slots__ = ("argument", "function", "namespace", "path", "text")
+    __slots__ = ("argument", "function", "namespace", "path", "text", "transform")
 
     def __init__(
         self,
@@ -33,20 +34,22 @@ class Scope:
         path: str = "",
         text: str = "",
         namespace: Mapping[str, object] | None = None,
+        transform: Callable[[str], str] | None = None,
     ) -> None:
         self.function = function
         self.argument = argument
         self.path = path or argument
         self.text = text
         self.namespace: Mapping[str, object] = {} if namespace is None else namespace
+        self.transform = transform
 
     def at(self, path: str) -> Scope:
         """The same at another place."""
-        return Scope(self.function, self.argument, path, self.text, self.namespace)
+        return Scope(self.function, self.argument, path, self.text, self.namespace, self.transform)
 
     def of(self, function: object, argument: str, path: str) -> Scope:
         """The place of another callable's argument."""
-        return Scope(function, argument, path, self.text, self.namespace)
+        return Scope(function, argument, path, self.text, self.namespace, self.transform)
 
 
 class Value:
