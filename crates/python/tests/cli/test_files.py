@@ -162,6 +162,9 @@ def test_dollars_are_replaced_only_when_asked_for(folder: Path, monkeypatch: pyt
     config = configured("--interpolate", *words)
     assert (config.steps, config.note) == (12, "12 $ 8 x")
     assert configured("--interpolate", "--yaml", "a.yaml").steps == 12
+    assert configured("--interpolate", "steps=@a.yaml:steps").steps == 12
+    with pytest.raises(CLIException, match="is no number"):
+        configured("steps=@a.yaml:steps")
     assert configured("note=${steps}").note == "${steps}"
     for text, message in (("note=${env:NO_SUCH}", "NO_SUCH"), ("note=${stepps}", "did you mean `steps`"), ("note=${a b}", "names nothing")):
         with pytest.raises(CLIException, match=message) as raised:

@@ -128,6 +128,15 @@ def test_help_and_exports(script: Write, python: Python) -> None:
     assert done.stdout == "_target_: __main__.train\n_partial_: true\nx: 5\n"
 
 
+def test_as_the_executable_starts_it(script: Write, python: Python) -> None:
+    script(SCRIPT)
+    program = "import sys\nfrom mizzen.cli.__main__ import main\nsys.exit(main())"
+    done = python("-c", program, "script.py:train", "x=2", "executor=LocalExecutor")
+    assert done.returncode == 0, done.stderr
+    assert "train 2" in done.stdout
+    assert python("-c", program, "script.py:broken").returncode == 1
+
+
 def test_a_function_of_a_file_runs_as_a_job(script: Write, python: Python) -> None:
     script(SCRIPT)
     done = python("-m", "mizzen.cli", "script.py:train", "x=2", "executor=LocalExecutor")

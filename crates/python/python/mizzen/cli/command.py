@@ -117,7 +117,7 @@ def run_command(
         if options.pop("help", False):
             from mizzen.cli.help import help_text
 
-            sys.stdout.write(help_text(entry, program or entry.name))
+            _print(help_text(entry, program or entry.name))
             return SUCCEEDED
         context = entry.run_ctx_cls(**options)
         config = context.configure(entry, line.tokens)
@@ -136,6 +136,16 @@ def run_command(
     if not _confirmed(entry, context, config):
         return INTERRUPTED
     return _run(entry, context, config)
+
+
+def _print(text: str) -> None:
+    """Writes to standard output, of which ``| head`` may want no more."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would complain once more when it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _export(context: Any, config: Any) -> bool:

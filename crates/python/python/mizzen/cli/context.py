@@ -158,11 +158,11 @@ class RunContext:
         elif isinstance(entry.default_factory, str):
             made = named_factory(entry.default_factory, entry.fn, scope)
         elif entry.default_factory is not None:
-            made = call_factory(entry.default_factory, [], scope)
+            made = call_factory(entry.default_factory, [], scope, now=True)
         else:
             default = next((item for item in factories_for(None, entry.fn) if item.default), None)
             if default is not None:
-                made = call_factory(default.function, [], scope, name=default.name)
+                made = call_factory(default.function, [], scope, name=default.name, now=True)
         if made is None:
             return Partial(entry.fn)
         if not is_buildable(made):

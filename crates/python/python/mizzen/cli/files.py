@@ -73,7 +73,7 @@ def read_file_value(text: str, annotation: object, scope: Scope) -> object:
     members = members_of(annotation)
     if all(member is str or member is types.NoneType or _is_path(member) for member in members) or isinstance(annotation, str):
         return convert(text, annotation, scope)
-    return typed(load(text[1:], scope.text), annotation, scope)
+    return typed(load(text[1:], scope.text, scope.transform), annotation, scope)
 
 
 def _is_path(member: object) -> bool:

@@ -77,7 +77,15 @@ def read_object(value: Value, kind: type, annotation: object, scope: Scope) -> o
         return call_factory(found, given or [], scope, name=name, partial=partial)
     if given is not None:
         raise Mismatch(f"`{name}` is a value and can't be called")
-    return found
+    return _fresh(found)
+
+
+def _fresh(value: Any) -> object:
+    """A copy of what overrides may reach into, so that they change nobody else's; constants stay what they are."""
+    import copy
+
+    copied = is_buildable_type(type(value)) or isinstance(value, (list, dict)) or hasattr(value, "__dataclass_fields__")
+    return typing.cast("object", copy.deepcopy(value)) if copied and not isinstance(value, type) else value
 
 
 def collection_from_factory(value: Value, annotation: object, scope: Scope) -> object:
@@ -133,18 +141,17 @@ def _find(name: str, wanted: object, scope: Scope) -> object:
         if imported is not _NOTHING and _fits(imported, wanted, dotted=True):
             return imported
         if imported is not _NOTHING and callable(imported) and made_by(imported) is None:
-            raise ArgumentValueError(
-                f"`{scope.path}`: nothing says that `{name}` makes {describe(wanted)}, so it is not called"
-                f"\nhint: annotate what it returns (`-> {describe(wanted)}`), or register it with `@run.cli.factory`",
-                scope.text,
-            )
+            raise _not_called(name, wanted)
     elif visible is not _NOTHING and callable(visible) and not isinstance(visible, type) and made_by(visible) is None:
-        raise ArgumentValueError(
-            f"`{scope.path}`: nothing says that `{name}` makes {describe(wanted)}, so it is not called"
-            f"\nhint: annotate what it returns (`-> {describe(wanted)}`), or register it with `@run.cli.factory`",
-            scope.text,
-        )
+        raise _not_called(name, wanted)
     return _NOTHING
+
+
+def _not_called(name: str, wanted: object) -> Mismatch:
+    return Mismatch(
+        f"nothing says what `{name}` makes, so it is not called"
+        f"\nhint: annotate what it returns (`-> {describe(wanted)}`), or register it with `@run.cli.factory`"
+    )
 
 
 def _fits(found: object, wanted: object, *, dotted: bool) -> bool:
@@ -257,22 +264,28 @@ def call(
 
 
 def call_factory(
-    function: Callable[..., object], given: list[tuple[str | None, Tree]], scope: Scope, *, name: str = "", partial: bool = False
+    function: Callable[..., object],
+    given: list[tuple[str | None, Tree]],
+    scope: Scope,
+    *,
+    name: str = "",
+    partial: bool = False,
+    now: bool = False,
 ) -> object:
     """What a factory makes.
 
     A factory that gives configurations (its annotation says ``Config``, it is an ``autoconvert`` function, or it makes a dataclass)
     is called here, so that overrides can reach into what it gives. Any other is left to the job, which calls it with these
-    arguments: what it makes, say a model on a GPU, is of no use in the launching process.
+    arguments: what it makes, say a model on a GPU, is of no use in the launching process. With ``now`` it is called in any case.
     """
-    if not _gives_configuration(function):
+    if not now and not _gives_configuration(function):
         return call(function, given, scope, partial=partial)
     from mizzen.config import Config, Partial
 
     positional, named = type_arguments(function, given, scope)
     called = name or getattr(function, "__name__", str(function))
     try:
-        made = function(*positional, **named)
+        made = typing.cast("Any", _fresh(function(*positional, **named)))
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise ArgumentValueError(f"`{scope.path}`: the factory `{called}` failed: {reason}", scope.text) from error
@@ -321,14 +334,14 @@ def named_factory(text: str, function: Callable[..., object], scope: Scope) -> o
     if tree[0] in ("name", "call"):
         for item in candidates:
             if item.name == tree[1]:
-                return call_factory(item.function, list(tree[2]) if tree[0] == "call" else [], scope, name=item.name)
+                return call_factory(item.function, list(tree[2]) if tree[0] == "call" else [], scope, name=item.name, now=True)
         if tree[0] in ("name", "call") and "." in tree[1]:
             found = import_name(str(tree[1]), scope)
             returns = signature_of(found).returns if callable(found) else None
             if callable(found) and (hasattr(found, "__auto_config__") or any(
                 is_buildable_type(typing.get_origin(member) or member) for member in members_of(returns)
             )):
-                return call_factory(found, list(tree[2]) if tree[0] == "call" else [], scope, name=str(tree[1]))
+                return call_factory(found, list(tree[2]) if tree[0] == "call" else [], scope, name=str(tree[1]), now=True)
     called = getattr(function, "__name__", str(function))
     hint = suggestion(text.partition("(")[0], [item.name for item in candidates]) or (
         f"\nhint: register one with `@run.cli.factory(target={called})`"
