@@ -46,6 +46,7 @@ cc gcc libc6-dev
 python3 python3 python3-venv
 sh dash
 setsid util-linux
+dot graphviz
 PROGRAMS
     if ((${#missing[@]} > 0)); then
         if ((EUID != 0)); then

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mizzen.config import ConfigurableMixin
 
@@ -35,7 +35,7 @@ class Plugin(ConfigurableMixin):
         """
         self.experiment_id = experiment_id
 
-    def setup(self, task: Partial | Script, executor: Executor) -> None:
+    def setup(self, task: Partial[Any] | Script, executor: Executor) -> None:
         """Changes a task and its executor in place. For a group it is called once for each member.
 
         Args:

@@ -9,7 +9,7 @@ import sys
 import textwrap
 
 import pytest
-from conftest import environment, launched
+from .conftest import environment, launched
 
 SCRIPT = '''
 import mizzen as run
@@ -158,7 +158,7 @@ def run_kernel(cells, folder):
             for message in told:
                 content = message["content"]
                 printed.append(content.get("text", "") or "\n".join(content.get("traceback", ())))
-            assert reply["content"]["status"] == "ok", printed
+            assert reply["content"]["status"] == "ok", [text for text in printed if text][-1]
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
@@ -209,3 +209,20 @@ def test_an_ipython_prompt(tmp_path):
     )
     out = done.stdout.replace("LAUNCHED", "\nLAUNCHED")
     assert launched(subprocess.CompletedProcess([], 0, out, done.stderr)).value == 12
+
+
+def test_a_notebook_with_magics_awaiting_and_decorators_of_its_own(tmp_path):
+    cells = [
+        CELLS[0],
+        "%matplotlib --list\n!true\nimport asyncio, functools, threading\nfrom typing import Dict, TypeVar\nfrom os import *",
+        "lock = threading.Lock()\nT = TypeVar('T')\nTable = Dict[str, int]\nawait asyncio.sleep(0)\nREADY = await asyncio.sleep(0, 3)",
+        "def noted(function):\n    def inner(*args):\n        with lock:\n            return ['noted', function(*args)]\n    return inner",
+        "class Base:\n    def go(self): return READY\nclass Net(Base):\n    name = path.basename('a/b')",
+        "@noted\ndef step(x: T) -> Table:\n    return Net().go() + x",
+        "async def train(n: 'T') -> 'Table':\n    await asyncio.sleep(0)\n    return [step(n), Net.name, nested()]",
+        "def nested():\n    def inner():\n        return train.__name__\n    return inner()",
+        "launch(run.Partial(train, 2))",
+    ]
+    cells[1] = cells[1].replace("%matplotlib --list\n", "")
+    job = launched(subprocess.CompletedProcess([], 0, run_kernel(cells, tmp_path), ""))
+    assert job.value == [["noted", 5], "b", "train"], job.err

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
+from .conftest import environment, launched
+
 HEAD = """\
 import mizzen as run
 from launching import launch, attempt
@@ -429,3 +434,145 @@ launch(run.Partial(train))
     assert job.exception.type == "ModuleNotFoundError"
     assert job.exception.module_missing == "only_here"
     assert "in the launching script, used by function `train`" in job.exception.notes
+
+
+def test_a_module_run_with_m_and_relative_imports(tmp_path):
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "beside.py").write_text("value = 5\n")
+    (package / "launch.py").write_text(
+        "import mizzen as run\nfrom launching import launch\nfrom .beside import value\nfrom . import beside\n"
+        "def train():\n    return [value, beside.__name__]\n"
+        "if __name__ == '__main__':\n    launch(run.Partial(train))\n"
+    )
+    command = [sys.executable, "-m", "package.launch"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True)
+    assert launched(done).value == [5, "package.beside"], done.stderr
+
+
+def test_launching_from_a_thread_and_from_a_coroutine(script):
+    job = script(
+        HEAD
+        + """
+import asyncio, threading
+BASE = []
+BASE.append(1)
+def train():
+    return BASE
+
+async def main():
+    launch(run.Partial(train))
+
+asyncio.run(main())
+thread = threading.Thread(target=lambda: launch(run.Partial(train)))
+thread.start()
+thread.join()
+BASE.append(2)
+"""
+    )
+    assert job.count == 2
+    assert job.value == [1]
+
+
+def test_objects_that_the_main_block_only_uses(script):
+    job = script(
+        HEAD
+        + """
+class Console:
+    def __init__(self):
+        self.lines = []
+    def print(self, text):
+        self.lines.append(text)
+
+console = Console()
+TABLE = {}
+
+def train():
+    console.print("train")
+    return [console.lines, TABLE]
+
+if __name__ == "__main__":
+    console.print("main")
+    TABLE.update(a=1)
+    launch(run.Partial(train))
+"""
+    )
+    assert job.value == [["train"], {"a": 1}], job.err
+
+
+def test_an_object_that_the_main_block_changes_can_not_travel(script):
+    job = script(
+        HEAD
+        + """
+class Net:
+    pass
+net = Net()
+def train():
+    return net.width
+if __name__ == "__main__":
+    net.width = 3
+    attempt(run.Partial(train))
+"""
+    )
+    assert "global `net` used by function `train` can't travel with the job: it is changed at line " in job.error
+    assert "where a job does not go, and its value can't travel: " in job.error
+
+
+def test_objects_of_the_script_as_arguments(script):
+    job = script(
+        HEAD
+        + """
+from functools import partial
+class Scale:
+    def __init__(self, by):
+        self.by = by
+    def __call__(self, x):
+        return self.by * x
+scale = Scale(3)
+def shift(x, by):
+    return x + by
+def train(functions):
+    return [function(2) for function in functions]
+launch(run.Partial(train, [scale, partial(shift, by=1), run.Partial(shift, by=2)]))
+"""
+    )
+    assert job.value == [6, 3, 4], job.err
+
+
+def test_recursion_aliases_and_names_that_are_not_there(script):
+    job = script(
+        HEAD
+        + """
+def even(n):
+    return True if n == 0 else odd(n - 1)
+def odd(n):
+    return False if n == 0 else even(n - 1)
+alias = even
+def train():
+    try:
+        return missing
+    except NameError:
+        return [alias(4), len("abc")]
+launch(run.Partial(train))
+missing = 1
+"""
+    )
+    assert job.value == [True, 3], job.err
+
+
+def test_two_jobs_share_the_scripts_text(script, tmp_path):
+    job = script(
+        HEAD
+        + """
+from mizzen.job.source import capture
+def first(): return 1
+def second(): return first()
+one, two = (capture(run.Partial(function), local=True) for function in (first, second))
+assert one.files == two.files and len(one.files) == 2, one.files
+assert len(one.document["main"]["steps"][0]["run"]["pieces"]) == 1
+assert capture(run.Partial(len, "abc"), local=True).document["main"] is None
+launch(run.Partial(second))
+"""
+    )
+    assert job.value == 1

@@ -15,7 +15,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mizzen.cli.errors import ArgumentParsingError, suggestion
+from mizzen.cli.errors import ArgumentParsingError, nearest
 from mizzen.errors import ArgumentError
 
 __all__ = ["FLAGS", "Assignment", "CommandLine", "Flag", "Positional", "parse_token", "render_path", "split"]
@@ -134,10 +134,14 @@ def split(argv: Sequence[str]) -> CommandLine:
 def _unknown_flag(word: str, name: str) -> ArgumentParsingError:
     if name in ("--load", "-l"):
         return ArgumentParsingError(f"there is no flag `{name}`\nhint: `--yaml FILE` loads a configuration", word)
-    hint = suggestion(name, _BY_NAME, otherwise="there are the flags")
     bare = name.lstrip("-").replace("-", "_")
-    if "did you mean" not in hint and bare.isidentifier():
+    near = nearest(bare, [known.removeprefix("--") for known in _BY_NAME if known.startswith("--")], likeness=0.75)
+    if near is not None:
+        hint = f"\nhint: did you mean `--{near}`?"
+    elif bare.isidentifier():
         hint = f"\nhint: arguments of the function are written without dashes: `{bare}=VALUE`"
+    else:
+        hint = "\nhint: `--help` shows all flags"
     return ArgumentParsingError(f"there is no flag `{name}`{hint}", word, {"flag": name})
 
 

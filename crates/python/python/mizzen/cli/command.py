@@ -230,7 +230,15 @@ def _interact(entry: Entrypoint, context: Any, config: Any) -> None:
 
 
 def _run(entry: Entrypoint, context: Any, config: Any) -> int:
-    from mizzen.errors import ExperimentError, JobFailed, MizzenError, RefusedError, UnreachableError
+    from mizzen.errors import (
+        ConfigError,
+        InstallationError,
+        JobFailed,
+        MizzenError,
+        NotFoundError,
+        RefusedError,
+        UnreachableError,
+    )
 
     try:
         result = context.execute(entry, config)
@@ -238,7 +246,9 @@ def _run(entry: Entrypoint, context: Any, config: Any) -> int:
         print("mizzen: interrupted", file=sys.stderr)
         return INTERRUPTED
     except JobFailed as error:
-        _say_error(error, context.verbose)
+        # Who watched the job has shown its last lines already.
+        shown = [line for line in str(error).split("\n") if context.verbose or not line.startswith("    ")]
+        print("error: " + "\n".join(shown), file=sys.stderr)
         return FAILED
     except UnreachableError as error:
         _say_error(error, context.verbose)
@@ -253,7 +263,7 @@ def _run(entry: Entrypoint, context: Any, config: Any) -> int:
             _say_traceback(error, context.verbose)
             return FAILED
         _say_error(error, context.verbose)
-        return FAILED if isinstance(error, ExperimentError) else USAGE
+        return USAGE if isinstance(error, (ConfigError, InstallationError, NotFoundError)) else FAILED
     except Exception as error:
         _say_traceback(error, context.verbose)
         return FAILED

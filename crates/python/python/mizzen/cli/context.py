@@ -299,7 +299,8 @@ class RunContext:
             if given:
                 function = found if callable(found) and not isinstance(found, Executor) else type(found)
                 _, typed = objects.type_arguments(function, given, scope)
-                found = import_executor(name, **typed)
+                settings: dict[str, Any] = typed
+                found = import_executor(name, **settings)
             return found
         except NotFoundError as error:
             kinds = _executor_kinds()
@@ -316,13 +317,17 @@ class RunContext:
         self, token: Assignment, rest: tuple[str | int, ...], entry: Entrypoint, namespace: Mapping[str, object]
     ) -> None:
         from mizzen.cli.assign import assign_into
+        from mizzen.cli.objects import collection_from_factory
         from mizzen.plugin import Plugin
 
         scope = Scope(entry.fn, "plugins", "plugins", token.text, namespace)
         if not rest:
             value = Value(token.value)
-            annotation: object = list[Plugin] if value.tree[0] == "list" else typing.Union[list[Plugin], Plugin]
-            made: Any = convert(value, annotation, scope)
+            made: Any = None
+            if value.tree[0] in ("name", "call"):
+                made = collection_from_factory(value, list[Plugin], scope)
+            if made is None:
+                made = convert(value, list[Plugin] if value.tree[0] == "list" else Plugin, scope)
             plugins = list(made) if isinstance(made, (list, tuple)) else [made]
             if token.operator == "=":
                 self.plugins = plugins

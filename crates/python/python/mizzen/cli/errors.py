@@ -108,13 +108,16 @@ class UnknownTypeError(ParseError):
     """No value of this type can be written on a command line."""
 
 
-def nearest(word: str, candidates: Iterable[str]) -> str | None:
-    """The candidate that ``word`` was probably meant to be; ``None`` if none is near."""
+def nearest(word: str, candidates: Iterable[str], likeness: float = 0.6) -> str | None:
+    """The candidate that ``word`` was probably meant to be; ``None`` if none is as like as that (1 is the same)."""
     import difflib  # only errors need it
 
     names = sorted(set(candidates))
     folded = {name.lower().replace("-", "_"): name for name in names}
-    found = difflib.get_close_matches(word.lower().replace("-", "_"), folded, n=1, cutoff=0.6)
+    wanted = word.lower().replace("-", "_")
+    found = difflib.get_close_matches(wanted, folded, n=1, cutoff=likeness)
+    if not found and len(wanted) >= 3:
+        found = [name for name in folded if name.startswith(wanted)][:1]
     return folded[found[0]] if found else None
 
 

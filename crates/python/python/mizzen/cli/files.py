@@ -221,7 +221,7 @@ def apply_document(config: Any, node: Mapping[str, object], scope: Scope) -> Non
     for key, item in node.items():
         found = _OPERATOR.search(str(key))
         name = str(key)[: found.start()] if found else str(key)
-        shown = f"{key}: {json.dumps(item, default=str)}"
+        shown = scope.text or f"{key}: {json.dumps(item, default=str)}"
         if found:
             text = item if isinstance(item, str) else json.dumps(item)
             assign.apply(config, Assignment(shown, (name,), found["operator"], text), scope)

@@ -105,11 +105,9 @@ def help_text(entry: Entrypoint, program: str, width: int | None = None) -> str:
         rows.append((f"**{kind.name}: {describe(kind.annotation)}", [notes.get(kind.name, "any other name=value")]))
     if rows:
         lines += ["arguments", *_table(rows, columns), ""]
-    lines += [
-        "  name=value sets an argument, a.b[0].c=value a part of one; += -= *= /= |= &= change it, in the order given.",
-        "  name=@FILE[:section] takes it from a file.",
-        "",
-    ]
+    about = "name=value sets an argument, a.b[0].c=value a part of one; += -= *= /= |= &= change it, in the order given."
+    about += " name=@FILE[:section] takes it from a file."
+    lines += [*(f"  {line}" for line in _wrapped(about, columns - 2)), ""]
     own = [(item.name, [_first_line(item.function)]) for item in factories_for(None, entry.fn)]
     if own:
         lines += ["factories of this command (--factory NAME)", *_table(own, columns), ""]

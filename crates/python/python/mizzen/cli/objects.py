@@ -44,7 +44,8 @@ def read_object(value: Value, kind: type, annotation: object, scope: Scope) -> o
     """
     partial = is_buildable_type(kind) and kind.__name__ == "Partial"
     wanted = value_type(annotation)
-    wanted = None if is_buildable_type(wanted) else wanted
+    if is_buildable_type(kind) and (is_buildable_type(wanted) or wanted is Any or wanted is object):
+        wanted = None
     try:
         tree = value.tree
     except ConfigError as error:
@@ -106,14 +107,9 @@ def _names(wanted: object, scope: Scope) -> Iterator[str]:
 
 
 def _subclasses(cls: type) -> Iterator[type]:
-    direct: list[type]
-    try:
-        direct = type.__subclasses__(cls)
-    except TypeError:
-        return
-    for found in direct:
-        yield found
-        yield from _subclasses(found)
+    for below in typing.cast("list[type]", type.__subclasses__(cls)):
+        yield below
+        yield from _subclasses(below)
 
 
 def _find(name: str, wanted: object, scope: Scope) -> object:

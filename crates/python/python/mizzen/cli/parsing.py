@@ -34,6 +34,8 @@ def parse_cli_args(fn: Any, args: Sequence[str], output_type: Any = None) -> Any
     from mizzen.config import Config, Partial
 
     kind: Any = output_type if output_type is not None else Partial
+    if is_buildable(fn) and hasattr(type(fn), "resolve"):  # a LazyEntrypoint: it is imported now
+        fn = fn.resolve()
     config: Any = fn.clone() if is_buildable(fn) and hasattr(fn, "clone") else None
     if config is None:
         config = kind(fn)

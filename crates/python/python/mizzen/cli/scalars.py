@@ -18,7 +18,7 @@ NONE = frozenset({"none", "null", "None", "Null", "NULL"})
 
 _INT = re.compile(r"[+-]?(0|[1-9](_?\d)*|0[xX](_?[\da-fA-F])+|0[oO](_?[0-7])+|0[bB](_?[01])+|0(_?0)*)")
 _FLOAT = re.compile(r"[+-]?((\d(_?\d)*)?\.\d(_?\d)*|\d(_?\d)*\.?)([eE][+-]?\d(_?\d)*)?")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(weeks?|w|days?|d|hours?|h|minutes?|min|m|seconds?|s|ms|us)\s*,?\s*")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|us|weeks?|w|days?|d|hours?|h|minutes?|min|m|seconds?|s)\s*,?\s*")
 _CLOCK = re.compile(r"(-)?(?:(\d+)\s*(?:days?,\s*|-))?(\d+):(\d{1,2})(?::(\d{1,2}(?:\.\d{1,6})?))?")
 
 

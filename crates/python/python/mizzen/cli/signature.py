@@ -85,7 +85,7 @@ def unwrap_callable(function: object) -> object:
 
 def namespace_of(function: object) -> Mapping[str, object]:
     """The names that are visible where ``function`` is defined: its module's globals."""
-    plain = inspect.unwrap(unwrap_callable(function)) if callable(function) else function
+    plain = inspect.unwrap(typing.cast("Callable[..., object]", unwrap_callable(function))) if callable(function) else function
     found = getattr(plain, "__globals__", None)
     if found is None:
         module = sys.modules.get(getattr(plain, "__module__", None) or "")

@@ -440,7 +440,7 @@ def _read_union(value: Value, annotation: object, scope: Scope) -> object:
             reasons.append(error.reason)
     if len(set(reasons)) == 1:
         raise Mismatch(reasons[0])
-    hints = [reason for reason in reasons if "\nhint: " in reason]
+    hints = [reason for reason in reasons if "\nhint: did you mean" in reason] or [reason for reason in reasons if "\nhint: " in reason]
     raise Mismatch(hints[0] if hints else f"`{value.written()}` is none of them")
 
 

@@ -11,8 +11,11 @@ if TYPE_CHECKING:
         Buildable as Buildable,
         Config as Config,
         Partial as Partial,
+    )
+    from mizzen.config.building import (
         build as build,
         iterate as iterate,
+        targets as targets,
     )
     from mizzen.config.converting import (
         autoconvert as autoconvert,
@@ -66,14 +69,15 @@ if TYPE_CHECKING:
         Target as Target,
         import_path as import_path,
     )
+    from mizzen.config.deferred import Deferred as Deferred
     from mizzen.config.values import (
-        Deferred as Deferred,
         decode as decode,
         encode as encode,
     )
 
 _MODULES = {
-    "mizzen.config.buildable": ("Buildable", "Config", "Partial", "build", "iterate"),
+    "mizzen.config.buildable": ("Buildable", "Config", "Partial"),
+    "mizzen.config.building": ("build", "iterate", "targets"),
     "mizzen.config.converting": ("autoconvert", "default_autoconfig_buildable", "dryrun_fn"),
     "mizzen.config.dicts": ("from_dict",),
     "mizzen.config.diff": ("Difference", "difference"),
@@ -96,7 +100,8 @@ _MODULES = {
     "mizzen.config.script": ("Script",),
     "mizzen.config.signature": ("signature_of",),
     "mizzen.config.target": ("Target", "import_path"),
-    "mizzen.config.values": ("Deferred", "decode", "encode"),
+    "mizzen.config.deferred": ("Deferred",),
+    "mizzen.config.values": ("decode", "encode"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -22,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from mizzen.config.building import build as build, iterate as iterate
     from mizzen.config.diff import Difference
     from mizzen.config.display import Graph
 
@@ -66,6 +67,10 @@ class Buildable(Generic[T]):
         _set_positional(self, given)
         arguments = self.__dict__
         arguments.update(named)
+        if target is dict and len(args) == 1 and _is_named(args[0]):
+            # `Config(dict, {"a": 1})` is `Config({"a": 1})`.
+            kwargs = {**args[0], **kwargs}
+            args = ()
         if args or kwargs or named or bind_args:
             info = self.__signature_info__() if args or kwargs or not isinstance(target, Target) else None
             memo: dict[int, Any] | None = {} if bind_args else None
@@ -217,6 +222,8 @@ class Buildable(Generic[T]):
         Returns:
             self.
         """
+        from mizzen.config.building import iterate
+
         for _, part in list(iterate(self)):
             for name, change in changes.items():
                 if _takes(part, name):
@@ -225,6 +232,8 @@ class Buildable(Generic[T]):
 
     def broadcast(self, **values: Any) -> Self:
         """Sets arguments throughout the tree to the same value, in place: see `walk`. Returns self."""
+        from mizzen.config.building import iterate
+
         for _, part in list(iterate(self)):
             for name, value in values.items():
                 if _takes(part, name):
@@ -364,7 +373,7 @@ def _unpack(target: Any) -> tuple[Any, list[Any], dict[str, Any]]:
     if isinstance(target, str):
         return Target(target), [], {}
     if isinstance(target, dict):
-        if all(isinstance(key, str) for key in target):
+        if _is_named(target):
             return dict, [], {key: _admit(value, {}) for key, value in target.items()}
         return dict, [_admit(target, {})], {}
     from functools import partial
@@ -373,8 +382,10 @@ def _unpack(target: Any) -> tuple[Any, list[Any], dict[str, Any]]:
     if isinstance(target, partial):
         inner, positional, named = _unpack(target.func)
         return inner, [*positional, *target.args], {**named, **target.keywords}
-    if _is_fiddle(target):
-        return _unpack(_from_fiddle(target, {}))
+    if is_fiddle(target):
+        from mizzen.config.fiddle import from_fiddle
+
+        return _unpack(from_fiddle(target, {}))
     origin = get_origin(target)
     if isinstance(origin, type):
         # `Config(dict[str, int])`: what is called is the class.
@@ -382,6 +393,11 @@ def _unpack(target: Any) -> tuple[Any, list[Any], dict[str, Any]]:
     if not callable(target):
         raise ConfigError(f"{target!r} can't be configured: it can't be called\nhint: give a function or a class")
     return target, [], {}
+
+
+def _is_named(value: Any) -> bool:
+    """Whether a value is a dict whose items can be arguments."""
+    return type(value) is dict and all(type(key) is str for key in value)
 
 
 def _bind_positional(config: Buildable[Any], info: SignatureInfo | None, args: tuple[Any, ...], memo: dict[int, Any] | None) -> None:
@@ -564,23 +580,30 @@ def _same(left: Any, right: Any) -> bool:
             return False
 
 
-def _admit(value: Any, memo: dict[int, Any] | None) -> Any:
+def _admit(value: Any, memo: dict[int, Any] | None, inside: tuple[int, ...] = ()) -> Any:
     """A value as it is kept: fiddle's Buildables become ours, and with a memo dataclass objects become Configs."""
     kind = type(value)
     if kind in _SCALARS or isinstance(value, (Buildable, type)):
         return value
+    if id(value) in inside:
+        # A list that holds itself: it can't be written down, but a Config may have it.
+        return value
     if kind is list or kind is tuple:
-        admitted = [_admit(item, memo) for item in value]
+        inside = (*inside, id(value))
+        admitted = [item if type(item) in _SCALARS else _admit(item, memo, inside) for item in value]
         if all(new is old for new, old in zip(admitted, value)):
             return value
         return admitted if kind is list else tuple(admitted)
     if kind is dict:
-        changed = {key: _admit(item, memo) for key, item in value.items()}
+        inside = (*inside, id(value))
+        changed = {key: item if type(item) in _SCALARS else _admit(item, memo, inside) for key, item in value.items()}
         return changed if any(changed[key] is not item for key, item in value.items()) else value
     if memo is not None and hasattr(kind, "__dataclass_fields__"):
         return dataclass_to_config(value, memo)
-    if _is_fiddle(value):
-        return _from_fiddle(value, {} if memo is None else memo)
+    if is_fiddle(value):
+        from mizzen.config.fiddle import from_fiddle
+
+        return from_fiddle(value, {} if memo is None else memo)
     return value
 
 
@@ -591,12 +614,10 @@ def dataclass_to_config(value: Any, memo: dict[int, Any] | None = None) -> Any:
     if found is not None:
         return found[1]
     kind = type(value)
-    from mizzen.config.script import Script
-
     fields = kind.__dataclass_fields__
     by_init = [name for name, field in fields.items() if field.init and field._field_type.name == "_FIELD"]
     if (
-        kind is Script
+        is_script(kind)
         or not kind.__dataclass_params__.init
         or any(field._field_type.name == "_FIELD_INITVAR" for field in fields.values())
         or any(not hasattr(value, name) for name in by_init)
@@ -610,167 +631,23 @@ def dataclass_to_config(value: Any, memo: dict[int, Any] | None = None) -> Any:
     return made
 
 
-def _is_fiddle(value: Any) -> bool:
+def is_script(kind: type[Any]) -> bool:
+    """Whether a class is our Script, which has a form of its own; told by name, as most configurations have none."""
+    return kind.__name__ == "Script" and kind.__module__ == "mizzen.config.script"
+
+
+def is_fiddle(value: Any) -> bool:
+    """Whether a value is one of fiddle's Buildables, told by the names of its classes: fiddle is never imported."""
     kind = type(value)
     if kind.__module__ in ("builtins", "types", "pathlib", "enum", "functools"):
         return False
     return any(base.__name__ == "Buildable" and base.__module__.partition(".")[0] == "fiddle" for base in kind.__mro__)
 
 
-def _from_fiddle(value: Any, memo: dict[int, Any]) -> Buildable[Any]:
-    found = memo.get(id(value))
-    if found is not None:
-        converted: Buildable[Any] = found[1]
-        return converted
-    names = {base.__name__ for base in type(value).__mro__}
-    if "Partial" not in names and "Config" not in names:
-        raise ConfigError(f"a `{type(value).__qualname__}` of fiddle has no counterpart here\nhint: write it as a Config or Partial")
-    target, positional, named = _unpack(value.__fn_or_cls__)
-    made = _make(Partial if "Partial" in names else Config, target, named, positional)
-    memo[id(value)] = (value, made)
-    for name, item in sorted(value.__arguments__.items(), key=lambda pair: pair[0] if isinstance(pair[0], int) else -1):
-        admitted = _admit(item, None) if not _is_fiddle(item) else _from_fiddle(item, memo)
-        if isinstance(name, int):
-            made.__positional__.append(admitted)
-        else:
-            made.__dict__[name] = admitted
-    return made
+def __getattr__(name: str) -> Any:
+    # `building` needs the classes above.
+    if name in ("build", "iterate"):
+        from mizzen.config import building
 
-
-def iterate(value: Any, path: str = "") -> Iterator[tuple[str, Buildable[Any]]]:
-    """Every Buildable of a tree with its path, each once, outer ones first; through lists, tuples, sets and dicts."""
-    yield from _iterate(value, path, set())
-
-
-def _iterate(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Buildable[Any]]]:
-    if type(value) in _SCALARS:
-        return
-    if isinstance(value, Buildable):
-        if id(value) in seen:
-            return
-        seen.add(id(value))
-        yield path, value
-        for index, item in enumerate(value.__positional__):
-            yield from _iterate(item, f"{path}[{index}]", seen)
-        for name, item in list(value.__dict__.items()):
-            yield from _iterate(item, f"{path}.{name}", seen)
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        for index, item in enumerate(value):
-            yield from _iterate(item, f"{path}[{index}]", seen)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _iterate(item, f"{path}[{key!r}]", seen)
-
-
-@overload
-def build(value: Config[T]) -> T: ...
-@overload
-def build(value: Partial[T]) -> Callable[..., T]: ...
-@overload
-def build(value: Any) -> Any: ...
-def build(value: Any) -> Any:
-    """Calls what is configured, innermost first.
-
-    Args:
-        value: a Config (its target is called), a Partial (a `functools.partial` is made), or a list, tuple, set or dict, whose
-            parts are built; anything else is returned as it is. An object that stands in several places is built once.
-
-    Raises:
-        ConfigError: an argument without a default was not set, a target can't be found, a Config holds itself.
-        Exception: what a target raises, with a note of where (Python >= 3.11).
-    """
-    return _Builder().build(value, "")
-
-
-class _Builder:
-    __slots__ = ("kept", "memo", "under_way")
-
-    def __init__(self) -> None:
-        self.memo: dict[int, Any] = {}
-        self.kept: list[Any] = []
-        self.under_way: set[int] = set()
-
-    def build(self, value: Any, path: str) -> Any:
-        kind = type(value)
-        if kind in _SCALARS:
-            return value
-        key = id(value)
-        if key in self.memo:
-            return self.memo[key]
-        buildable = isinstance(value, Buildable)
-        if not buildable and not isinstance(value, (list, tuple, dict, set, frozenset)):
-            if hasattr(kind, "__build__"):
-                made = value.__build__(lambda inner: self.build(inner, path))
-            elif _is_fiddle(value):
-                made = self.build(_from_fiddle(value, {}), path)
-            else:
-                return value
-        else:
-            if key in self.under_way:
-                raise ConfigError(f"`{path.lstrip('.') or 'the configuration'}` holds itself, so it can't be built", path=path)
-            self.under_way.add(key)
-            try:
-                made = self.call(value, path) if buildable else self.container(value, kind, path)
-            finally:
-                self.under_way.discard(key)
-        self.memo[key] = made
-        # An object that goes away would leave its id to another one.
-        self.kept.append(value)
-        return made
-
-    def container(self, value: Any, kind: type[Any], path: str) -> Any:
-        if isinstance(value, dict):
-            built = {self.build(key, path): self.build(item, f"{path}[{key!r}]") for key, item in value.items()}
-            return built if kind is dict else _refilled(value, built)
-        items = [self.build(item, f"{path}[{index}]") for index, item in enumerate(value)]
-        if kind is list:
-            return items
-        if kind in (tuple, set, frozenset):
-            return kind(items)
-        if all(new is old for new, old in zip(items, value)):
-            return value
-        if hasattr(kind, "_make"):
-            return kind._make(items)
-        return _refilled(value, items) if isinstance(value, (list, set)) else kind(items)
-
-    def call(self, config: Buildable[Any], path: str) -> Any:
-        resolver = getattr(type(config), "__resolved__", None)
-        if resolver is not None:
-            return self.build(resolver(config), path)
-        target = config.__target__
-        if isinstance(target, Target):
-            try:
-                target = target.resolve()
-            except ConfigError as error:
-                error.path = error.path if path == "" else path
-                raise
-        positional = [self.build(item, f"{path}[{index}]") for index, item in enumerate(config.__positional__)]
-        named = {name: self.build(item, f"{path}.{name}") for name, item in config.__dict__.items()}
-        if isinstance(config, Partial):
-            from functools import partial
-
-            return partial(target, *positional, **named)
-        info = signature_of(target)
-        missing = [
-            name
-            for index, name in enumerate(info.parameters)
-            if name not in named and info.parameters[name].required and not (name in info.positional and index < len(positional))
-        ]
-        if missing:
-            names = ", ".join(f"`{name}`" for name in missing)
-            raise ConfigError(f"`{info.name}`{f' at `{path.lstrip(chr(46))}`' if path else ''} needs {names}", path=f"{path}.{missing[0]}")
-        try:
-            return target(*positional, **named)
-        except Exception as error:
-            if path and hasattr(error, "add_note") and not any("while building" in note for note in getattr(error, "__notes__", ())):
-                error.add_note(f"while building `{path.lstrip('.')}`: {info.name}")
-            raise
-
-
-def _refilled(value: Any, items: Any) -> Any:
-    from copy import copy
-
-    filled = copy(value)
-    filled.clear()
-    filled.extend(items) if isinstance(filled, list) else filled.update(items)
-    return filled
+        return getattr(building, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import collections.abc
 import os
-import pathlib
 import types
 import typing
 from typing import Any, Callable, NamedTuple, Optional, Union
@@ -77,7 +76,7 @@ def _hint(value: Any, expected: Any) -> str:
         return f"write it without quotes, or as {expected.__name__}(…)"
     if isinstance(value, float) and expected is int and value.is_integer():
         return f"write {int(value)}"
-    if isinstance(value, pathlib.PurePath) and expected is str:
+    if isinstance(value, os.PathLike) and expected is str:
         return "write str(…) around it"
     if isinstance(value, dict) and hasattr(expected, "__dataclass_fields__"):
         return f"`run.from_dict(value, {expected.__qualname__})` makes one of a dict"
@@ -204,7 +203,7 @@ def _compile_number(annotation: Any) -> Checker:
 
 
 def _compile_class(annotation: Any, accepted: Any) -> Checker:
-    wants_path = isinstance(accepted, type) and issubclass(accepted, (pathlib.PurePath, os.PathLike))
+    wants_path = isinstance(accepted, type) and issubclass(accepted, os.PathLike)
 
     def check_class(value: Any, path: str) -> Mismatch | None:
         try:
@@ -429,7 +428,7 @@ def _class_fits(produced: Any, wanted: Any, exact: bool) -> bool:
             return True
         if candidate in (float, complex) and issubclass(produced, (int, float)):
             return True
-        if issubclass(candidate, (pathlib.PurePath, os.PathLike)) and issubclass(produced, str):
+        if issubclass(candidate, os.PathLike) and issubclass(produced, str):
             return True
     # What a configured object builds may itself be a Config, which the caller builds.
     return any("mizzen.config" in base.__module__ for base in getattr(produced, "__mro__", ()))

@@ -27,7 +27,7 @@ import typing
 from typing import Any, Callable, ParamSpec, TypeVar, overload
 
 from mizzen.config.buildable import Buildable, Config, Partial, _make, dataclass_to_config
-from mizzen.config.buildable import build as build_config
+from mizzen.config.building import build as build_config
 from mizzen.config.script import Script
 from mizzen.config.signature import signature_of
 from mizzen.config.target import Target, display_name

@@ -14,7 +14,7 @@ import sys
 from html import escape
 from typing import Any, TextIO
 
-from mizzen.config.buildable import Buildable
+from mizzen.config.buildable import Buildable, iterate
 from mizzen.config.check import annotation_text
 from mizzen.config.signature import MISSING, Parameter, SignatureInfo, signature_of
 from mizzen.config.target import Target, display_name
@@ -82,19 +82,19 @@ def _html(value: Any, name: str, seen: set[int]) -> str:
     children: list[tuple[str, Any]]
     if isinstance(value, Buildable):
         summary = f"{type(value).__name__}(<i>{escape(display_name(value.__target__))}</i>)"
-        if id(value) in seen:
-            return f"<div>{label}{summary} (shown above)</div>"
-        seen.add(id(value))
         children = [(f"[{index}]", item) for index, item in enumerate(value.__positional__)]
         children += list(value.__dict__.items())
-    elif isinstance(value, (list, tuple)) and any(isinstance(item, (Buildable, list, tuple, dict)) for item in value):
+    elif isinstance(value, (list, tuple)) and _has_parts(value):
         summary = f"{type(value).__name__} of {len(value)}"
         children = [(f"[{index}]", item) for index, item in enumerate(value)]
-    elif isinstance(value, dict) and any(isinstance(item, (Buildable, list, tuple, dict)) for item in value.values()):
+    elif isinstance(value, dict) and _has_parts(value):
         summary = f"dict of {len(value)}"
         children = [(repr(key), item) for key, item in value.items()]
     else:
         return f"<div>{label}{escape(source(value))}</div>"
+    if id(value) in seen:
+        return f"<div>{label}{summary} (shown above)</div>"
+    seen.add(id(value))
     if not children:
         return f"<div>{label}{summary}</div>"
     inner = "".join(_html(item, key, seen) for key, item in children)
@@ -202,7 +202,7 @@ def _draw(value: Any, path: str, names: dict[int, str], lines: list[str], marks:
     edges = []
     for index, (name, place, item) in enumerate(items):
         colour = f' bgcolor="{marks[place]}"' if place in marks else ""
-        if isinstance(item, (Buildable, list, tuple, dict)) and any(True for _ in _parts(item)):
+        if _has_parts(item):
             rows.append(f'<tr><td align="left"{colour}>{escape(name)}</td><td port="p{index}"{colour}>…</td></tr>')
             edges.append((f"p{index}", place, item))
         else:
@@ -216,16 +216,9 @@ def _draw(value: Any, path: str, names: dict[int, str], lines: list[str], marks:
     return node
 
 
-def _parts(value: Any) -> Any:
-    """Whether a value deserves a node of its own: Buildables do, containers only if they hold some."""
-    if isinstance(value, Buildable):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _parts(item)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _parts(item)
+def _has_parts(value: Any) -> bool:
+    """Whether a value deserves a place of its own: Buildables do, containers only if they hold some."""
+    return any(True for _ in iterate(value))
 
 
 def help(entity: Any, with_docs: bool = True, file: TextIO | None = None) -> None:
@@ -319,7 +312,10 @@ def _argument_rows(value: Any, path: str, rows: list[tuple[str, ...]], seen: set
             _argument_rows(item, f"{path}[{index}]", rows, seen)
         for name, item in value.__dict__.items():
             _argument_rows(item, f"{path}.{name}", rows, seen)
-    elif isinstance(value, (list, tuple, dict)) and any(True for _ in _parts(value)):
+    elif isinstance(value, (list, tuple, dict)) and _has_parts(value):
+        if id(value) in seen:
+            return
+        seen.add(id(value))
         pairs = value.items() if isinstance(value, dict) else enumerate(value)
         for key, item in pairs:
             _argument_rows(item, f"{path}[{key!r}]", rows, seen)

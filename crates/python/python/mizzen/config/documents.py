@@ -132,9 +132,9 @@ def _write(tree: Any, format: str) -> str:
     _check_format(format)
     if format == "toml":
         tree = _without_null(tree)
-        if not isinstance(tree, dict):
-            # A TOML document is a table, whatever it holds.
-            tree = {"_type_": "value", "value": tree}
+    if tree is None or (format == "toml" and not isinstance(tree, dict)):
+        # A TOML document is a table, whatever it holds; an empty YAML document is read as an empty table.
+        tree = {"_type_": "value", "value": tree}
     text: str = _core().write_document(json.dumps(tree), format)
     return text
 

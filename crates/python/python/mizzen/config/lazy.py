@@ -74,13 +74,15 @@ class _Hook:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.blocks: list[_Block] = []
+        # What stands below ours, and ours.
         self.original: Import | None = None
         self.installed: Import | None = None
 
     def open(self, block: _Block) -> None:
         with self.lock:
             self.blocks = [*self.blocks, block]
-            if self.installed is None:
+            # Ours may have been covered, or taken away: then it is put on top of what is there.
+            if builtins.__import__ is not self.installed:
                 original = self.original = builtins.__import__
 
                 def lazy_import(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,6 +81,8 @@ class Script(ConfigurableMixin):
         words = self.path.split()
         looks_like_command = not os.path.splitext(words[0])[1] or len(words) > 1 and words[1].startswith("-")
         if self.m or looks_like_command or any(word.startswith("-") for word in words[1:]):
+            import shlex
+
             try:
                 parts = shlex.split(self.path)
             except ValueError:
@@ -95,7 +95,7 @@ class Script(ConfigurableMixin):
     def get_name(self) -> str:
         """A name for the job: the file's, or the first characters of the text."""
         if self.inline:
-            return re.sub(r"[^0-9a-zA-Z]", "_", self.inline.strip()[:10])
+            return "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in self.inline.strip()[:10])
         return os.path.basename(self.path.rstrip("/"))
 
     def to_command(
@@ -130,4 +130,8 @@ class Script(ConfigurableMixin):
                 command = [filename if is_local else f"{_RUN_FOLDER}/scripts/{os.path.basename(filename)}"]
         else:
             command = ["-m", self.path, *self.args] if self.m else [self.path, *self.args]
-        return [*shlex.split(self.entrypoint), *command] if with_entrypoint else command
+        if not with_entrypoint:
+            return command
+        import shlex
+
+        return [*shlex.split(self.entrypoint), *command]

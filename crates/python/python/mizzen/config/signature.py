@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import functools
 import sys
 import typing
 import weakref
@@ -10,6 +10,10 @@ from typing import Any
 
 from mizzen.config.check import Checker, checker
 from mizzen.config.target import display_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import inspect
 
 __all__ = ["MISSING", "Parameter", "SignatureInfo", "resolved_hints", "signature_of"]
 
@@ -83,6 +87,9 @@ class SignatureInfo:
         self.returns: Any = target if isinstance(target, type) else Any
         self.open = False
         self.automatic: tuple[tuple[str, Any, Any], ...] = ()
+        # Only needed once there is something to configure; it brings many modules.
+        import inspect
+
         try:
             signature = inspect.signature(target)
         except (TypeError, ValueError):
@@ -138,6 +145,11 @@ def _automatic(annotation: Any) -> tuple[Any, Any] | None:
 _cache: dict[int, tuple[weakref.ref[Any], SignatureInfo]] = {}
 
 
+def _forget(key: int, _: object, pop: Any = _cache.pop) -> None:
+    # `pop` is held here, as the module's names are gone when the interpreter ends.
+    pop(key, None)
+
+
 def signature_of(target: Any) -> SignatureInfo:
     """What a callable takes. Kept for as long as the callable lives."""
     key = id(target)
@@ -147,7 +159,7 @@ def signature_of(target: Any) -> SignatureInfo:
     info = SignatureInfo(target)
     try:
         # By identity: a metaclass may define equality. An entry goes with its callable, before the id can be used again.
-        _cache[key] = (weakref.ref(target, lambda _, key=key: _cache.pop(key, None)), info)  # type: ignore[misc]
+        _cache[key] = (weakref.ref(target, functools.partial(_forget, key)), info)
     except TypeError:
         pass
     return info
@@ -172,6 +184,8 @@ class _Holder:
 
 
 def _hints(target: Any, signature: inspect.Signature) -> dict[str, Any]:
+    import inspect
+
     raw = {name: parameter.annotation for name, parameter in signature.parameters.items()}
     raw["return"] = signature.return_annotation
     raw = {name: annotation for name, annotation in raw.items() if annotation is not inspect.Signature.empty}

@@ -10,78 +10,28 @@ a Config used twice          {"_id_": "1", …} at the first place, {"_ref_": "1
 ```
 
 `decode` imports nothing: callables become `Target`s, and values whose class would have to be imported become `Deferred`, which
-`build` makes. To add a type, write its `_encode_…` into `_ENCODERS` and its case into `_DECODERS`, or into `_make_deferred`.
+`build` makes. To add a type, write its forms into `library`, or, if it holds other values, into `_ENCODERS` and
+`_Decoder.typed`; if its class is a user's, into `deferred.make_deferred`.
 """
 
 from __future__ import annotations
 
-import base64
-import datetime
-import decimal
 import enum
 import functools
 import json
 import math
-import pathlib
-import uuid
 from typing import Any, Callable
 
-from mizzen.config.buildable import Buildable, Config, Partial, _from_fiddle, _is_fiddle, _make, _unpack
-from mizzen.config.script import Script
+from mizzen.config.buildable import Buildable, Config, Partial, _is_named, _make, _unpack, is_fiddle, is_script
+from mizzen.config.deferred import Deferred, make_deferred
+from mizzen.config.library import DECODERS, Unsupported, checked_text, encode_library
 from mizzen.config.target import Target, import_path
 from mizzen.errors import ConfigError, SerializationError
 
-__all__ = ["Deferred", "decode", "encode"]
+__all__ = ["decode", "encode"]
 
 _INTEGER_LIMIT = 1 << 63
-_PATHS = {"PurePath": pathlib.PurePath, "PurePosixPath": pathlib.PurePosixPath, "PureWindowsPath": pathlib.PureWindowsPath}
 _OWN_KEYS = frozenset({"_target_", "_partial_", "_call_", "_args_", "_id_", "_ref_", "_type_"})
-
-
-class Deferred:
-    """A value read from a document whose class is not imported yet: an enum's member, a dataclass object, a named tuple.
-
-    Equal to any value that is written in the same way. `build` makes the value.
-
-    Attributes:
-        kind: ``"enum"``, ``"dataclass"`` or ``"namedtuple"``.
-        target: the class.
-        value: the member's name, the fields by name, or the items.
-    """
-
-    __slots__ = ("kind", "target", "value")
-
-    def __init__(self, kind: str, target: Target, value: Any) -> None:
-        self.kind = kind
-        self.target = target
-        self.value = value
-
-    def __build__(self, recurse: Callable[[Any], Any]) -> Any:
-        return _make_deferred(self, recurse)
-
-    def __eq__(self, other: object) -> bool:
-        try:
-            return bool(encode(self) == encode(other))
-        except SerializationError:
-            return False
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        name = self.target.path.rpartition(".")[2]
-        if self.kind == "enum":
-            return f"{name}.{self.value}" if isinstance(self.value, str) else f"{name}({self.value})"
-        if self.kind == "dataclass":
-            return f"{name}({', '.join(f'{field}={value!r}' for field, value in self.value.items())})"
-        return f"{name}({', '.join(map(repr, self.value))})"
-
-
-class _Unsupported(Exception):
-    """Carries what is wrong up to `encode`, while each container adds where it stands."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.pieces: list[str] = []
 
 
 def encode(value: Any) -> Any:
@@ -92,7 +42,7 @@ def encode(value: Any) -> Any:
     """
     try:
         return _Encoder().encode(value)
-    except _Unsupported as error:
+    except Unsupported as error:
         path = "".join(reversed(error.pieces))
         where = f"`{path.lstrip('.')}`" if path else "the value"
         raise SerializationError(f"{where} can't be written down: {error}", path=path) from None
@@ -114,7 +64,7 @@ class _Encoder:
     def encode(self, value: Any) -> Any:
         kind = type(value)
         if kind is str:
-            return value if value.isascii() else _text(value)
+            return value if value.isascii() else checked_text(value)
         if kind is int:
             return value if -_INTEGER_LIMIT <= value < _INTEGER_LIMIT else _big_integer(value)
         if kind is float:
@@ -126,11 +76,12 @@ class _Encoder:
         encoder = _ENCODERS.get(kind)
         if encoder is not None:
             return encoder(self, value)
-        return self.other(value, kind)
+        known = encode_library(value, kind)
+        return known if known is not None else self.other(value, kind)
 
     def enter(self, value: Any) -> None:
         if id(value) in self.inside:
-            raise _Unsupported(f"it is a {type(value).__qualname__} that holds itself")
+            raise Unsupported(f"it is a {type(value).__qualname__} that holds itself")
         self.inside.add(id(value))
 
     def items(self, values: Any) -> list[Any]:
@@ -141,7 +92,7 @@ class _Encoder:
             for item in values:
                 encoded.append(encode(item))
                 index += 1
-        except _Unsupported as error:
+        except Unsupported as error:
             error.pieces.append(f"[{index}]")
             raise
         return encoded
@@ -168,13 +119,13 @@ class _Encoder:
             if all(type(key) is str and not _reserved(key) for key in value):
                 plain = {}
                 for key, item in value.items():
-                    plain[key if key.isascii() else _text(key)] = self.encode(item)
+                    plain[key if key.isascii() else checked_text(key)] = self.encode(item)
                 self.inside.discard(id(value))
                 return plain
             pairs = []
             for key, item in value.items():
                 pairs.append([self.encode(key), self.encode(item)])
-        except _Unsupported as error:
+        except Unsupported as error:
             error.pieces.append(f"[{key!r}]")
             raise
         self.inside.discard(id(value))
@@ -185,7 +136,7 @@ class _Encoder:
         document = self.written.get(key)
         if document is not None:
             if key in self.inside:
-                raise _Unsupported(f"it is a {type(value).__name__} that holds itself")
+                raise Unsupported(f"it is a {type(value).__name__} that holds itself")
             if "_id_" not in document:
                 self.count += 1
                 document["_id_"] = str(self.count)
@@ -197,7 +148,7 @@ class _Encoder:
         try:
             document["_target_"] = target.path if type(target) is Target else import_path(target)
         except SerializationError as error:
-            raise _Unsupported(str(error)) from None
+            raise Unsupported(str(error)) from None
         if isinstance(value, Partial):
             document["_partial_"] = True
         encode = self.encode
@@ -215,10 +166,10 @@ class _Encoder:
                     arguments.append(encode(item))
             for name, item in named.items():
                 place = f".{name}"
-                if name[0] == "_" and _reserved(name):
-                    raise _Unsupported("a name with an underscore at both ends has a meaning of its own in documents")
+                if name[:1] == "_" and _reserved(name):
+                    raise Unsupported("a name with an underscore at both ends has a meaning of its own in documents")
                 document[name] = encode(item)
-        except _Unsupported as error:
+        except Unsupported as error:
             error.pieces.append(place)
             raise
         self.inside.discard(key)
@@ -230,12 +181,12 @@ class _Encoder:
         try:
             for name, item in value.items():
                 encoded[name] = self.encode(item)
-        except _Unsupported as error:
+        except Unsupported as error:
             error.pieces.append(f".{name}")
             raise
         return encoded
 
-    def encode_script(self, value: Script) -> dict[str, Any]:
+    def encode_script(self, value: Any) -> dict[str, Any]:
         return {"_type_": "script", "value": self.fields(vars(value))}
 
     def encode_slice(self, value: slice) -> dict[str, Any]:
@@ -268,12 +219,14 @@ class _Encoder:
         if isinstance(value, tuple) and hasattr(kind, "_fields"):
             return {"_type_": "namedtuple", "class": _class_path(kind), "value": self.items(value)}
         if hasattr(kind, "__dataclass_fields__"):
-            return self.encode_dataclass(value, kind)
-        if _is_fiddle(value):
+            return self.encode_script(value) if is_script(kind) else self.encode_dataclass(value, kind)
+        if is_fiddle(value):
+            from mizzen.config.fiddle import from_fiddle
+
             try:
-                converted = _from_fiddle(value, {})
+                converted = from_fiddle(value, {})
             except ConfigError as error:
-                raise _Unsupported(str(error)) from None
+                raise Unsupported(str(error)) from None
             self.kept.append(converted)
             return self.encode_buildable(converted)
         # Subclasses of plain values (numpy's float64, str enums of old) are written as what they are.
@@ -308,21 +261,11 @@ def _reserved(name: str) -> bool:
     )
 
 
-def _text(value: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise _Unsupported(
-            f"the text {value!r} is not valid Unicode\nhint: names of files that are no UTF-8 can't travel; rename the file"
-        ) from None
-    return value
-
-
 def _big_integer(value: int) -> dict[str, Any]:
     try:
         return {"_type_": "int", "value": str(value)}
     except ValueError:
-        raise _Unsupported(f"it is an int of {value.bit_length()} bits, more than Python writes in decimal") from None
+        raise Unsupported(f"it is an int of {value.bit_length()} bits, more than Python writes in decimal") from None
 
 
 def _encode_enum(value: enum.Enum, kind: type[enum.Enum]) -> dict[str, Any]:
@@ -336,7 +279,7 @@ def _class_path(kind: type[Any]) -> str:
     try:
         return import_path(kind)
     except SerializationError as error:
-        raise _Unsupported(f"its class, {error}") from None
+        raise Unsupported(f"its class, {error}") from None
 
 
 def _by_import_path(value: Any, kind: type[Any]) -> dict[str, Any]:
@@ -344,41 +287,11 @@ def _by_import_path(value: Any, kind: type[Any]) -> dict[str, Any]:
         return {"_target_": import_path(value), "_call_": False}
     except SerializationError as error:
         if callable(value) and hasattr(value, "__qualname__"):
-            raise _Unsupported(str(error)) from None
-        raise _Unsupported(
+            raise Unsupported(str(error)) from None
+        raise Unsupported(
             f"it is a `{kind.__module__}.{kind.__qualname__}` object\n"
             f"hint: wrap it in run.Config({kind.__qualname__}, …), or give it a name at the top level of a module"
         ) from None
-
-
-def _encode_float_part(value: float) -> Any:
-    return value if math.isfinite(value) else str(value)
-
-
-def _encode_moment(encoder: _Encoder, value: Any) -> dict[str, Any]:
-    document = {"_type_": type(value).__name__, "value": value.isoformat()}
-    zone = getattr(value, "tzinfo", None)
-    key = getattr(zone, "key", None)
-    if isinstance(key, str):
-        # An offset alone forgets when summer time begins.
-        document["zone"] = key
-    elif zone is not None and value.utcoffset() is None:
-        raise _Unsupported(f"its time zone {zone!r} gives no offset")
-    if getattr(value, "fold", 0):
-        document["fold"] = 1
-    return document
-
-
-def _tagged(name: str, convert: Callable[[Any], Any]) -> Callable[[_Encoder, Any], Any]:
-    return lambda _, value: {"_type_": name, "value": convert(value)}
-
-
-def _base64(value: bytes | bytearray) -> str:
-    return base64.b64encode(value).decode()
-
-
-def _encode_pure_path(encoder: _Encoder, value: pathlib.PurePath) -> dict[str, Any]:
-    return {"_type_": "path", "value": _text(str(value)), "class": type(value).__name__}
 
 
 _ENCODERS: dict[type[Any], Callable[[_Encoder, Any], Any]] = {
@@ -388,21 +301,8 @@ _ENCODERS: dict[type[Any], Callable[[_Encoder, Any], Any]] = {
     frozenset: _Encoder.encode_set,
     dict: _Encoder.encode_dict,
     slice: _Encoder.encode_slice,
-    Script: _Encoder.encode_script,
     Deferred: _Encoder.encode_deferred,
-    bytes: _tagged("bytes", _base64),
-    bytearray: _tagged("bytearray", _base64),
-    complex: _tagged("complex", lambda value: [_encode_float_part(value.real), _encode_float_part(value.imag)]),
     range: lambda encoder, value: {"_type_": "range", "value": encoder.items([value.start, value.stop, value.step])},
-    type(pathlib.Path()): _tagged("path", lambda value: _text(str(value))),
-    pathlib.PurePosixPath: _encode_pure_path,
-    pathlib.PureWindowsPath: _encode_pure_path,
-    datetime.datetime: _encode_moment,
-    datetime.time: _encode_moment,
-    datetime.date: _tagged("date", datetime.date.isoformat),
-    datetime.timedelta: _tagged("timedelta", lambda value: [value.days, value.seconds, value.microseconds]),
-    decimal.Decimal: _tagged("decimal", str),
-    uuid.UUID: _tagged("uuid", str),
 }
 
 
@@ -420,7 +320,7 @@ def decode(document: Any, *, resolve: bool = False) -> Any:
     """
     try:
         return _Decoder(document, resolve).decode(document)
-    except _Unsupported as error:
+    except Unsupported as error:
         path = "".join(reversed(error.pieces))
         where = f"`{path.lstrip('.')}`" if path else "the document"
         raise SerializationError(f"{where} can't be read: {error}", path=path) from None
@@ -455,10 +355,7 @@ class _Decoder:
             return self.items(document)
         if document is None or kind in (str, int, float, bool):
             return document
-        if kind in _ENCODERS:
-            # Readers of TOML and YAML have dates of their own.
-            return document
-        raise _Unsupported(f"a document holds no {kind.__qualname__}")
+        raise Unsupported(f"a document holds no {kind.__qualname__}")
 
     def items(self, documents: list[Any]) -> list[Any]:
         index = 0
@@ -467,7 +364,7 @@ class _Decoder:
             for document in documents:
                 items.append(self.decode(document))
                 index += 1
-        except _Unsupported as error:
+        except Unsupported as error:
             error.pieces.append(f"[{index}]")
             raise
         return items
@@ -478,11 +375,11 @@ class _Decoder:
         try:
             for key, item in document.items():
                 if not isinstance(key, str):
-                    raise _Unsupported(f"the key {key!r} is no text")
+                    raise Unsupported(f"the key {key!r} is no text")
                 if key in _OWN_KEYS:
-                    raise _Unsupported(f"`{key}` stands without `_target_`")
+                    raise Unsupported(f"`{key}` stands without `_target_`")
                 found[key] = self.decode(item)
-        except _Unsupported as error:
+        except Unsupported as error:
             error.pieces.append(f"[{key!r}]")
             raise
         return found
@@ -495,7 +392,7 @@ class _Decoder:
         call = document.get("_call_", True)
         if call is False:
             if len(document) > 2:
-                raise _Unsupported("what is not called (`_call_: false`) takes no arguments")
+                raise Unsupported("what is not called (`_call_: false`) takes no arguments")
             return target.resolve() if self.resolve else target
         identity = document.get("_id_")
         if identity is not None and identity in self.made:
@@ -511,30 +408,33 @@ class _Decoder:
                 if name[:1] == "_" and name in _OWN_KEYS:
                     if name == "_args_":
                         if not isinstance(item, list):
-                            raise _Unsupported("`_args_` is to be a list")
+                            raise Unsupported("`_args_` is to be a list")
                         config.__positional__.extend(self.items(item))
                     elif name in ("_type_", "_ref_"):
-                        raise _Unsupported(f"`{name}` can't stand beside `_target_`")
+                        raise Unsupported(f"`{name}` can't stand beside `_target_`")
                     continue
                 named[name] = self.decode(item)
-        except _Unsupported as error:
+        except Unsupported as error:
             if name != "_args_":
                 error.pieces.append(f".{name}")
             raise
         self.under_way.discard(str(identity))
+        if target.path == "builtins.dict" and len(config.__positional__) == 1 and _is_named(config.__positional__[0]):
+            # Written in that way for keys that have a meaning in documents.
+            named.update(config.__positional__.pop())
         return config
 
     def reference(self, document: dict[str, Any]) -> Any:
         identity = document["_ref_"]
         if identity in self.under_way:
-            raise _Unsupported(f"`_ref_` {identity!r} stands inside what it refers to")
+            raise Unsupported(f"`_ref_` {identity!r} stands inside what it refers to")
         if identity not in self.made:
             # Writers of TOML may put tables after other values, and so a reference before what it refers to.
             if self.shared is None:
                 self.shared = {}
                 _collect_shared(self.document, self.shared)
             if identity not in self.shared:
-                raise _Unsupported(f"`_ref_` {identity!r} refers to nothing\nhint: one `_target_` is to carry `_id_` {identity!r}")
+                raise Unsupported(f"`_ref_` {identity!r} refers to nothing\nhint: one `_target_` is to carry `_id_` {identity!r}")
             self.target(self.shared[identity])
         return self.made[identity]
 
@@ -557,20 +457,22 @@ class _Decoder:
             if name == "dict" and isinstance(value, list):
                 return {self.decode(key): self.decode(item) for key, item in value}
             if name == "script":
+                from mizzen.config.script import Script
+
                 return Script(**self.object(value if isinstance(value, dict) else {}))
             if name in ("enum", "dataclass", "namedtuple"):
                 return self.deferred(name, document["class"], value)
-            decoder = _DECODERS.get(name) if isinstance(name, str) else None
+            decoder = DECODERS.get(name) if isinstance(name, str) else None
             if decoder is not None:
                 return decoder(value, document)
         except (ValueError, TypeError, ArithmeticError, KeyError, AttributeError) as error:
             if isinstance(error, ConfigError):
                 if self.resolve and not isinstance(error, SerializationError):
                     raise
-                raise _Unsupported(str(error)) from None
-            raise _Unsupported(f"it is no {name}: {error}") from None
-        near = _nearest(str(name), [*_DECODERS, "tuple", "set", "frozenset", "slice", "range", "dict", "script", "enum", "dataclass", "namedtuple"])
-        raise _Unsupported(f"there is no `_type_` {name!r}" + (f"\nhint: did you mean {near!r}?" if near else ""))
+                raise Unsupported(str(error)) from None
+            raise Unsupported(f"it is no {name}: {error}") from None
+        near = _nearest(str(name), [*DECODERS, "tuple", "set", "frozenset", "slice", "range", "dict", "script", "enum", "dataclass", "namedtuple"])
+        raise Unsupported(f"there is no `_type_` {name!r}" + (f"\nhint: did you mean {near!r}?" if near else ""))
 
     def deferred(self, kind: str, path: Any, value: Any) -> Any:
         if kind == "dataclass":
@@ -580,16 +482,16 @@ class _Decoder:
         elif kind == "namedtuple":
             value = self.items(value)
         made = Deferred(kind, _target(path), value)
-        return _make_deferred(made, lambda inner: inner) if self.resolve else made
+        return make_deferred(made, lambda inner: inner) if self.resolve else made
 
 
 def _target(path: Any) -> Target:
     if not isinstance(path, str):
-        raise _Unsupported(f"{path!r} is no import path")
+        raise Unsupported(f"{path!r} is no import path")
     try:
         return Target(path)
     except ConfigError as error:
-        raise _Unsupported(str(error)) from None
+        raise Unsupported(str(error)) from None
 
 
 def _nearest(word: str, words: list[str]) -> str | None:
@@ -608,65 +510,3 @@ def _collect_shared(document: Any, shared: dict[str, dict[str, Any]]) -> None:
     elif isinstance(document, list):
         for item in document:
             _collect_shared(item, shared)
-
-
-def _decode_moment(kind: Any) -> Callable[[Any, dict[str, Any]], Any]:
-    def decode_moment(value: Any, document: dict[str, Any]) -> Any:
-        moment = kind.fromisoformat(value)
-        if document.get("zone") is not None:
-            import zoneinfo
-
-            moment = moment.replace(tzinfo=zoneinfo.ZoneInfo(document["zone"]))
-        return moment.replace(fold=1) if document.get("fold") else moment
-
-    return decode_moment
-
-
-def _decode_path(value: Any, document: dict[str, Any]) -> pathlib.PurePath:
-    return _PATHS[document["class"]](value) if "class" in document else pathlib.Path(value)
-
-
-_DECODERS: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
-    "bytes": lambda value, _: base64.b64decode(value, validate=True),
-    "bytearray": lambda value, _: bytearray(base64.b64decode(value, validate=True)),
-    "complex": lambda value, _: complex(float(value[0]), float(value[1])),
-    "float": lambda value, _: float(value),
-    "int": lambda value, _: int(value),
-    "path": _decode_path,
-    "datetime": _decode_moment(datetime.datetime),
-    "time": _decode_moment(datetime.time),
-    "date": lambda value, _: datetime.date.fromisoformat(value),
-    "timedelta": lambda value, _: datetime.timedelta(*value),
-    "decimal": lambda value, _: decimal.Decimal(value),
-    "uuid": lambda value, _: uuid.UUID(value),
-}
-
-
-def _make_deferred(deferred: Deferred, recurse: Callable[[Any], Any]) -> Any:
-    """The value itself: imports its class."""
-    kind = deferred.target.resolve()
-    if deferred.kind == "enum":
-        try:
-            return kind[deferred.value] if isinstance(deferred.value, str) else kind(deferred.value)
-        except (KeyError, ValueError):
-            raise ConfigError(f"`{deferred.target.path}` has no member {deferred.value!r}", path=deferred.target.path) from None
-    if deferred.kind == "namedtuple":
-        return kind._make(recurse(item) for item in deferred.value)
-    values = {name: recurse(item) for name, item in deferred.value.items()}
-    fields = getattr(kind, "__dataclass_fields__", None)
-    if fields is None:
-        raise ConfigError(f"`{deferred.target.path}` is no dataclass", path=deferred.target.path)
-    unknown = values.keys() - fields.keys()
-    if unknown:
-        raise ConfigError(f"`{deferred.target.path}` has no field `{min(unknown)}`", path=f".{min(unknown)}")
-    by_init = {name for name, field in fields.items() if field.init}
-    if kind.__dataclass_params__.init and by_init <= values.keys():
-        # Called, so that what `__post_init__` makes is there; the fields are then set to what was written all the same.
-        made = kind(**{name: values[name] for name in by_init})
-    else:
-        made = object.__new__(kind)
-    for name, value in values.items():
-        object.__setattr__(made, name, value)
-    return made
-
-

@@ -193,9 +193,7 @@ class Executor(ConfigurableMixin):
     @classmethod
     def _setting_names(cls) -> Iterator[str]:
         """The fields that an experiment document has. A subclass' own fields are not among them."""
-        for base in cls.__mro__:
-            if "kind" in base.__dict__ and base.kind == cls.kind:
-                known = base
+        known: type[Executor] = next(base for base in cls.__mro__ if base.__dict__.get("kind") == cls.kind)
         return (one.name for one in fields(known) if one.name not in _ASSIGNED)
 
     def _setting(self, name: str) -> Any:

@@ -60,24 +60,18 @@ def load(kind: type[Experiment], id: str, base_dir: str | os.PathLike[str] | Non
     experiment._stored = record["document"]
     tasks = {task["name"]: task for task in record["document"]["tasks"]}
     executors = _StoredExecutors(record["document"])
-    groups: dict[str, JobGroup] = {}
+    units: dict[str, Job | JobGroup] = {}
     for one in status["jobs"]:
         job = _job(one, tasks[one["task"]], executors)
         if job.group is None:
-            experiment._take(job)
-        elif job.group in groups:
-            groups[job.group].jobs.append(job)
-        else:
-            groups[job.group] = JobGroup(job.group, [], [])
-            groups[job.group].dependencies = job.dependencies
-            groups[job.group].jobs.append(job)
-            experiment._units.append(groups[job.group])
-    for group in groups.values():
-        experiment._units.remove(group)
-    order = {job["name"]: number for number, job in enumerate(status["jobs"])}
-    for group in groups.values():
-        experiment._take(group)
-    experiment._units.sort(key=lambda unit: order[unit.jobs[0].id if isinstance(unit, JobGroup) else unit.id])
+            units[job.id] = job
+            continue
+        group = units.setdefault(job.group, JobGroup(job.group, [], []))
+        if isinstance(group, JobGroup):
+            group.jobs.append(job)
+            group.dependencies = job.dependencies
+    for unit in units.values():
+        experiment._jobs.take(unit)
     experiment._started = True
     experiment._detached = True
     return experiment

@@ -118,7 +118,7 @@ def experiment_document(
             tasks.append(task)
         if sequential:
             before = members[unit.id]
-    document = {name: kept[name] for name in ("description", "defaults", "on_failure") if name in kept}
+    document: dict[str, Any] = {name: kept[name] for name in ("description", "defaults", "on_failure") if name in kept}
     document |= {"title": title, "executors": executors.document(), "tasks": tasks}
     if groups:
         document["groups"] = groups
@@ -225,16 +225,15 @@ def _partial(task: Partial[Any], job: Job, files: dict[str, str]) -> dict[str, A
     from mizzen.job.source import capture
 
     try:
-        captured = capture(task, local=job._executor.kind == "local")
+        captured = capture(task, local=job._executor.kind == "local", name=job.id)
     except SerializationError as error:
         raise type(error)(f"the job `{job.id}` can't be written down: {error}", path=error.path) from error
     if _RUNNER not in files:
         files[_RUNNER] = _runner_text()
     files.update(captured.files)
-    document = {**captured.document, "name": job.id}
     config = f"configs/{job.id}.json"
     run = [literal(_interpreter(job._executor)), "${experiment_dir}/files/" + _RUNNER, "${job_dir}/" + config]
-    return {"name": job.id, "run": run, "files": {config: json.dumps(document)}}
+    return {"name": job.id, "run": run, "files": {config: json.dumps(captured.document)}}
 
 
 def _runner_text() -> str:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import os
 import time
-from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from mizzen.config import Buildable, Config, ConfigurableMixin, Partial, Script, build
-from mizzen.errors import ConfigError, ConfigTypeError, ExperimentError, NotFoundError, ResultError
-from mizzen.executor.base import Executor, similar
+from mizzen.config import Config, ConfigurableMixin
+from mizzen.errors import ConfigError, ExperimentError, NotFoundError, ResultError
 from mizzen.executor.local import LocalExecutor
+from mizzen.experiment.collection import Collection
+from mizzen.experiment.given import INFO, as_executor, level_of, ranks_of
 from mizzen.experiment.installation import home_folder, open_core, working_folder
 from mizzen.experiment.job import FINAL_STATES, Job, JobGroup
-from mizzen.experiment.naming import check_id, check_name, name_of, new_id
-from mizzen.experiment.watching import Client, LogLine, check_on_interrupt, lines_of, lines_of_async, show_lines
+from mizzen.experiment.naming import check_id, check_name, new_id
+from mizzen.experiment.watching import Client, LogLine, check_on_interrupt, lines_of, lines_of_async, say, show_lines
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from mizzen._core import Core, Logs
+    from mizzen.executor import Executor
     from mizzen.plugin import Plugin
 
-__all__ = ["Experiment", "as_task"]
+__all__ = ["Experiment"]
 
-_LEVELS = {"DEBUG": 10, "INFO": 20, "WARN": 30, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 #: What the store says is read again after this time at the latest, in seconds, …
 _FRESH = 0.05
 #: … or after so many times what reading it took: asking job by job must not cost more the more jobs there are.
@@ -84,9 +84,9 @@ class Experiment(ConfigurableMixin):
         self._title = check_name(title, "title")
         self._id = new_id() if id is None else check_id(id)
         self._given_id = id
-        self._executor = _as_executor(executor) if executor is not None else LocalExecutor()
+        self._executor = as_executor(executor) if executor is not None else LocalExecutor()
         self._log_level = log_level
-        self._level = _level(log_level)
+        self._level = level_of(log_level)
         if not isinstance(threadpool_workers, int) or threadpool_workers < 1:
             raise ConfigError(f"threadpool_workers must be a number above 0, not {threadpool_workers!r}", path=".threadpool_workers")
         self._base_dir = None if base_dir is None else home_folder(base_dir)
@@ -95,18 +95,14 @@ class Experiment(ConfigurableMixin):
         self._threadpool_workers = threadpool_workers
         self._skip_status_at_exit = skip_status_at_exit
         self._serialize_metadata_for_scripts = serialize_metadata_for_scripts
-        self._units: list[Job | JobGroup] = []
-        self._by_id: dict[str, Job | JobGroup] = {}
-        # The last number that was put behind a name, so that a thousand jobs of one name are not counted a thousand times.
-        self._numbers: dict[str, int] = {}
-        self._shared: dict[int, tuple[Executor, Executor]] = {}
+        self._jobs = Collection(self)
         # The home is settled when the experiment is written down or loaded.
         self._home: str | None = self._base_dir
         self._workdir: str | None = None
         self._stored: dict[str, Any] | None = None
         self._forget()
         for job in jobs or ():
-            self._take(job)
+            self._jobs.take(job)
 
     def _forget(self) -> None:
         self._started = False
@@ -137,12 +133,12 @@ class Experiment(ConfigurableMixin):
     @property
     def jobs(self) -> list[Job | JobGroup]:
         """Its jobs and groups, in the order in which they were added."""
-        return list(self._units)
+        return list(self._jobs.units)
 
     @property
     def tasks(self) -> list[Any]:
         """What its jobs run; for a group a list."""
-        return [unit.tasks if isinstance(unit, JobGroup) else unit.task for unit in self._units]
+        return [unit.tasks if isinstance(unit, JobGroup) else unit.task for unit in self._jobs.units]
 
     @property
     def tunnels(self) -> dict[str, Any]:
@@ -166,23 +162,23 @@ class Experiment(ConfigurableMixin):
         return "UNSUBMITTED" if view is None else str(view["state"])
 
     def __iter__(self) -> Iterator[Job]:
-        for unit in self._units:
+        for unit in self._jobs.units:
             if isinstance(unit, JobGroup):
                 yield from unit.jobs
             else:
                 yield unit
 
     def __len__(self) -> int:
-        return sum(len(unit) if isinstance(unit, JobGroup) else 1 for unit in self._units)
+        return sum(len(unit) if isinstance(unit, JobGroup) else 1 for unit in self._jobs.units)
 
     def __bool__(self) -> bool:
         return True
 
     def __getitem__(self, job_id: str) -> Job | JobGroup:
-        return self._find(job_id)
+        return self._jobs.find(job_id)
 
     def __contains__(self, job_id: object) -> bool:
-        return job_id in self._by_id
+        return job_id in self._jobs.by_id
 
     def __repr__(self) -> str:
         return f"<Experiment {self._title} {self._id}>"
@@ -236,71 +232,7 @@ class Experiment(ConfigurableMixin):
             ExperimentError: the experiment was started already.
         """
         self._check_open("add to")
-        named = check_name(name, "name") if name else ""
-        chosen = [_as_plugin(plugin) for plugin in plugins] if plugins else []
-        unit: Job | JobGroup
-        if isinstance(task, (list, tuple)):
-            tasks = [as_task(one) for one in task]
-            if not tasks:
-                raise ConfigError("a group needs tasks, and the list is empty", path=".task")
-            group = self._unique(named or name_of(tasks[0]), len(tasks))
-            places = executor if isinstance(executor, list) else [executor]
-            unit = JobGroup(group, tasks, [self._place(one) for one in places], chosen, tail_logs, dependencies or ())
-        else:
-            if isinstance(executor, list):
-                raise ConfigError("a single task has a single executor\nhint: a list of tasks makes a group", path=".executor")
-            single = as_task(task)
-            job_id = self._unique(named or name_of(single), 0)
-            unit = Job(job_id, single, self._place(executor), chosen, tail_logs, dependencies or ())
-        self._take(unit)
-        return unit.id
-
-    def _take(self, unit: Job | JobGroup) -> None:
-        jobs = unit.jobs if isinstance(unit, JobGroup) else [unit]
-        for taken in [unit, *jobs] if isinstance(unit, JobGroup) else jobs:
-            if taken.id in self._by_id:
-                raise ConfigError(f"there are two jobs of the name `{taken.id}`", path=".jobs")
-        for job in jobs:
-            job._experiment = self
-            if unit.plugins:
-                job._original = (job.task, job._executor)
-                self._set_up(job)
-            self._by_id[job.id] = job
-        self._by_id[unit.id] = unit
-        self._units.append(unit)
-
-    def _set_up(self, job: Job) -> None:
-        """Lets a job's plugins change copies of its task and its executor."""
-        if job._original is None:
-            return
-        task, executor = job._original
-        job._task, job._executor, job._owned = deepcopy(task), executor.clone(), True
-        self._assign(job)
-        for plugin in job.plugins:
-            plugin.assign(self._id)
-            plugin.setup(job._task, job._executor)
-
-    def _assign(self, job: Job) -> None:
-        job._executor.assign(self._id, self.dir, job.id, job.id)
-
-    def _place(self, executor: Any) -> Executor:
-        """A copy of an executor, which jobs share as long as the original stays the same."""
-        given = self._executor if executor is None else _as_executor(executor)
-        known = self._shared.get(id(given))
-        if known is None or known[0] is not given or known[1] != given:
-            known = (given, given.clone())
-            self._shared[id(given)] = known
-        return known[1]
-
-    def _unique(self, name: str, members: int) -> str:
-        """The name, with a number behind it where it is taken."""
-        candidate = name
-        number = self._numbers.get(name, 0)
-        while candidate in self._by_id or any(f"{candidate}-{member}" in self._by_id for member in range(members)):
-            number += 1
-            candidate = f"{name}_{number}"
-        self._numbers[name] = number
-        return candidate
+        return self._jobs.add(task, executor, name, plugins, tail_logs, dependencies)
 
     def _check_open(self, what: str) -> None:
         if self._started or self._direct is not None:
@@ -370,7 +302,7 @@ class Experiment(ConfigurableMixin):
     def _start(self, sequential: bool, detach: bool, tail_logs: bool, on_interrupt: str | None) -> Client | None:
         """Writes the experiment down and has it driven; returns who attends it."""
         self._check_open("run")
-        if not self._units:
+        if not self._jobs.units:
             raise ExperimentError(f"the experiment {self._title} has no jobs\nhint: add some first")
         document = self._document(sequential)
         if self._home is None:
@@ -399,7 +331,11 @@ class Experiment(ConfigurableMixin):
             tail = [job["index"] for job in self._status(core)["jobs"] if job["name"] in names] if names else None
         shows = self._shows_progress
         summary = not self._skip_status_at_exit
-        return Client(core, self._id, progress=shows, summary=summary, tail=tail, on_interrupt=on_interrupt)
+        several = self._several_ranks() if tail is not None else frozenset()
+        return Client(core, self._id, progress=shows, summary=summary, tail=tail, several_ranks=several, on_interrupt=on_interrupt)
+
+    def _several_ranks(self) -> frozenset[str]:
+        return frozenset(job.id for job in self if ranks_of(job._executor) > 1)
 
     def _attend(self, client: Client, raise_on_failure: bool) -> None:
         self._waited = True
@@ -438,8 +374,6 @@ class Experiment(ConfigurableMixin):
         core = self._core()
         status = self._status(core)
         if self._shows_progress and self._enable_goodbye_message:
-            from mizzen.experiment.watching import say
-
             say(f"hint: `mizzen logs {self._id}` shows the output, `mizzen status {self._id}` all jobs")
         failure = experiment_failure(core, status) if raise_on_failure else None
         if failure is not None:
@@ -450,10 +384,10 @@ class Experiment(ConfigurableMixin):
         from mizzen.experiment.document import check_dependencies
 
         self._check_open("run")
-        check_dependencies(self._units, sequential)
+        check_dependencies(self._jobs.units, sequential)
         self._waited = True
         self._direct = ({}, {})
-        self._direct = run_units(self._units, raise_on_failure)
+        self._direct = run_units(self._jobs.units, raise_on_failure)
 
     def dryrun(self, log: bool = True, exist_ok: bool = False, delete_exp_dir: bool = True, *, sequential: bool = False) -> list[dict[str, Any]]:
         """Shows exactly what would be sent for each job. Writes and starts nothing.
@@ -487,7 +421,7 @@ class Experiment(ConfigurableMixin):
 
         return experiment_document(
             self._title,
-            self._units,
+            self._jobs.units,
             sequential=sequential,
             stored=self._stored,
             notes_for_scripts=self._serialize_metadata_for_scripts,
@@ -521,7 +455,7 @@ class Experiment(ConfigurableMixin):
             show_status(self, self._look())
             return None
         self._look()
-        return {unit.id: self._status_of(unit) for unit in self._units}
+        return {unit.id: self._status_of(unit) for unit in self._jobs.units}
 
     def _status_of(self, unit: Job | JobGroup) -> dict[str, Any]:
         if isinstance(unit, JobGroup):
@@ -563,8 +497,9 @@ class Experiment(ConfigurableMixin):
             rank: only this process.
             attempt: only this attempt; otherwise the last one.
         """
-        names = self._names(job_id)
-        show_lines(self._open_logs(names, regex, follow, rank, attempt), named=len(names) > 1 if job_id is not None else len(self) > 1)
+        names = self._jobs.names(job_id)
+        logs = self._open_logs(names, regex, follow, rank, attempt)
+        show_lines(logs, named=len(names) > 1, several_ranks=self._several_ranks() if rank is None else ())
 
     def log_lines(
         self,
@@ -575,7 +510,7 @@ class Experiment(ConfigurableMixin):
         attempt: int | None = None,
     ) -> Iterator[LogLine]:
         """The lines that :meth:`logs` would print, one by one."""
-        return lines_of(self._open_logs(self._names(job_id), regex, follow, rank, attempt))
+        return lines_of(self._open_logs(self._jobs.names(job_id), regex, follow, rank, attempt))
 
     def logs_async(
         self,
@@ -586,7 +521,7 @@ class Experiment(ConfigurableMixin):
         attempt: int | None = None,
     ) -> AsyncIterator[LogLine]:
         """The lines that :meth:`logs` would print, for ``async for``. Waiting is done in threads."""
-        return lines_of_async(self._open_logs(self._names(job_id), regex, follow, rank, attempt))
+        return lines_of_async(self._open_logs(self._jobs.names(job_id), regex, follow, rank, attempt))
 
     def _open_logs(self, names: list[str], regex: str | None, follow: bool, rank: int | None, attempt: int | None) -> Logs:
         core = self._core(drives=follow)
@@ -601,9 +536,9 @@ class Experiment(ConfigurableMixin):
 
         Raises:
             ResultError: the job has not ended, is no Python callable, or returned something that can't be written down.
-            JobFailed: it failed. Its cause is the exception that the callable raised, where that can be had.
+            JobFailed: it failed; ``remote_traceback`` has what the callable raised.
         """
-        unit = self._find(job_id)
+        unit = self._jobs.find(job_id)
         if isinstance(unit, JobGroup):
             return [self.result(job.id) for job in unit.jobs]
         if self._direct is not None:
@@ -678,7 +613,7 @@ class Experiment(ConfigurableMixin):
         """
         self._check_started("cancel")
         core = self._core(drives=True)
-        names = self._names(job_id)
+        names = self._jobs.names(job_id)
         core.cancel(self._id, self._numbers_of(core, names) if job_id is not None else [], "kill" if kill else "terminate")
         self._view_until = 0.0
 
@@ -707,7 +642,7 @@ class Experiment(ConfigurableMixin):
         self._check_started("retry")
         core = self._core(drives=True)
         chosen = [jobs] if isinstance(jobs, str) else list(jobs or ())
-        numbers = self._numbers_of(core, [name for one in chosen for name in self._names(one)])
+        numbers = self._numbers_of(core, [name for one in chosen for name in self._jobs.names(one)])
         # The client is there before anything can happen.
         again = core.retry(self._id, numbers)
         self._view_until = 0.0
@@ -742,10 +677,7 @@ class Experiment(ConfigurableMixin):
         self._id = new_id()
         self._given_id = None
         for job in self:
-            if job._original is not None:
-                self._set_up(job)
-            elif job._owned:
-                self._assign(job)
+            self._jobs.prepare(job)
         return self
 
     # Finding experiments again
@@ -809,12 +741,10 @@ class Experiment(ConfigurableMixin):
 
     @property
     def _shows_progress(self) -> bool:
-        return self._level <= _LEVELS["INFO"] and not self._clean_mode
+        return self._level <= INFO and not self._clean_mode
 
     def _say_detached(self) -> None:
         if self._shows_progress:
-            from mizzen.experiment.watching import say
-
             say(f"mizzen: experiment {self._id} ({self._title}) was started")
             if self._enable_goodbye_message:
                 say(
@@ -859,64 +789,9 @@ class Experiment(ConfigurableMixin):
             return None if state is None else {"state": state, "cause": None, "message": None, "handle": None, "dir": None, "attempts": []}
         return None if self._look() is None else self._view_by_name.get(job_id)
 
-    def _find(self, job_id: str) -> Job | JobGroup:
-        found = self._by_id.get(job_id)
-        if found is None:
-            raise NotFoundError(
-                f"the experiment {self._title} ({self._id}) has no job `{job_id}`{similar(str(job_id), self._by_id)}; "
-                f"there are: {', '.join(list(self._by_id)[:20]) or 'none'}"
-            )
-        return found
-
-    def _names(self, job_id: str | None) -> list[str]:
-        if job_id is None:
-            return [job.id for job in self]
-        unit = self._find(job_id)
-        return [job.id for job in unit.jobs] if isinstance(unit, JobGroup) else [unit.id]
-
     def _numbers_of(self, core: Core, names: list[str]) -> list[int]:
         self._check_started("look into")
         if len(names) == len(self):
             return []
         self._status(core)
         return [self._view_by_name[name]["index"] for name in names]
-
-
-def _level(given: str | int) -> int:
-    if isinstance(given, int) and not isinstance(given, bool):
-        return given
-    level = _LEVELS.get(given.upper()) if isinstance(given, str) else None
-    if level is None:
-        raise ConfigError(f"there is no log level {given!r}; there are: {', '.join(_LEVELS)}", path=".log_level")
-    return level
-
-
-def _as_executor(given: Any) -> Executor:
-    value = build(given) if isinstance(given, Buildable) else given
-    if not isinstance(value, Executor):
-        raise ConfigTypeError(f"{given!r} is no executor\nhint: such as `mizzen.LocalExecutor()`", path=".executor")
-    return value
-
-
-def _as_plugin(given: Any) -> Plugin:
-    from mizzen.plugin import Plugin
-
-    value = build(given) if isinstance(given, Buildable) else given
-    if not isinstance(value, Plugin) and not (callable(getattr(value, "setup", None)) and callable(getattr(value, "assign", None))):
-        raise ConfigTypeError(f"{given!r} is no plugin\nhint: a plugin extends `mizzen.Plugin`", path=".plugins")
-    return value  # type: ignore[no-any-return]
-
-
-def as_task(given: Any) -> Any:
-    """A copy of a task, or what makes a task of a callable.
-
-    Raises:
-        ConfigTypeError: it is none.
-    """
-    if isinstance(given, (Script, Buildable)):
-        return deepcopy(given)
-    if any(kind.__module__.partition(".")[0] == "fiddle" for kind in type(given).__mro__) or callable(given):
-        return Partial(given)
-    raise ConfigTypeError(
-        f"{given!r} is no task\nhint: a task is a `mizzen.Partial`, a `mizzen.Script` or a function without arguments", path=".task"
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from mizzen.errors import JobFailed
+from mizzen.errors import JobFailed, ResultError
 from mizzen.experiment.reading import failure_words, last_lines
 
 if TYPE_CHECKING:
@@ -92,17 +92,17 @@ def _lines_from_log(core: Core, experiment: str, job: dict[str, Any]) -> list[st
 
 def _traceback(attempt: dict[str, Any] | None, rank: int) -> str | None:
     """The traceback that the runner wrote down, if the job was a Python callable that raised."""
-    import json
-
     if attempt is None:
         return None
     for name in (f"result-{rank}.json", "result.json"):
-        try:
-            with open(os.path.join(attempt["dir"], name), encoding="utf-8") as file:
-                document = json.load(file)
-        except (OSError, ValueError):
-            continue
-        if isinstance(document, dict) and document.get("ok") is False:
-            traceback = document.get("exception", {}).get("traceback")
-            return traceback if isinstance(traceback, str) else None
+        path = os.path.join(attempt["dir"], name)
+        if os.path.exists(path):
+            from mizzen.job.results import read_result
+
+            try:
+                exception = read_result(path).exception
+            except ResultError:
+                continue
+            if exception is not None:
+                return exception.traceback
     return None

@@ -137,7 +137,7 @@ class Job:
         self.tail_logs = tail_logs
         self.dependencies: list[Dependency] = read_dependencies(dependencies, id) if dependencies else []
         self.group = group
-        self._task = task
+        self._task: Any = task
         self._executor = executor
         # Jobs share an executor until somebody looks at it.
         self._owned = False
@@ -165,7 +165,7 @@ class Job:
 
     @task.setter
     def task(self, task: Partial[Any] | Script) -> None:
-        self._task = task
+        self._task: Any = task
         self._stored = None
         self._load = None
 
@@ -175,7 +175,7 @@ class Job:
         if not self._owned and self._experiment is not None:
             self._executor = self._executor.clone()
             self._owned = True
-            self._experiment._assign(self)
+            self._experiment._jobs.assign(self)
         return self._executor
 
     @executor.setter

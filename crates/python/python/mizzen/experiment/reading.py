@@ -94,6 +94,8 @@ class Board:
         self.states: list[str] = [job["state"] for job in status["jobs"]]
         self.local: list[bool] = [job["local"] for job in status["jobs"]]
         self.sequence: int = status["sequence"]
+        #: A job has written something, or may have.
+        self.has_started = any(job["attempts"] for job in status["jobs"])
         self._began: dict[int, datetime] = {}
 
     def unfinished(self) -> list[int]:
@@ -128,6 +130,7 @@ class Board:
             words = f": {printable(event['detail'])}" if event["detail"] else None
         elif kind == "started":
             self.states[number] = "RUNNING"
+            self.has_started = True
             self._note_start(number, event)
             words = f" attempt {event['attempt']}" if event["attempt"] > 1 else ""
         elif kind == "skipped":

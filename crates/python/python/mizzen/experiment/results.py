@@ -23,22 +23,17 @@ def value_of(core: Core, status: dict[str, Any], job: dict[str, Any]) -> Any:
         job: the job's part of it; its state is final.
 
     Raises:
-        JobFailed: it did not succeed. Its cause is the exception that the callable raised, where that can be had.
+        JobFailed: it did not succeed; ``remote_traceback`` has what its callable raised.
         ResultError: it returned something that can't be written down, or was no Python callable.
     """
-    from mizzen.job import results
-
-    path = os.path.join(job["attempts"][-1]["dir"], "result.json") if job["attempts"] else ""
     if job["state"] != "SUCCEEDED":
-        raise job_failure(core, status, job) from _exception(path)
+        raise job_failure(core, status, job)
+    path = os.path.join(job["attempts"][-1]["dir"], "result.json")
     if not os.path.exists(path):
         raise ResultError(
             f"the job `{job['name']}` left no result: it is no Python callable, or its folder was removed ({path})\n"
             f"hint: its log may have what you look for: `mizzen logs {status['id']} {job['name']}`"
         )
-    return results.read_result(path)
+    from mizzen.job.results import read_result
 
-
-def _exception(path: str) -> BaseException | None:
-    """The exception that ended the job, if it can be made again here."""
-    return None
+    return read_result(path).value

@@ -141,7 +141,8 @@ async def run_async(
 def _single(
     task: Any, executor: Executor, plugins: Plugin | list[Plugin] | None, name: str, log_level: str | int, base_dir: str | None
 ) -> tuple[Experiment, str]:
-    from mizzen.experiment.experiment import Experiment, as_task
+    from mizzen.experiment.experiment import Experiment
+    from mizzen.experiment.given import as_task
     from mizzen.experiment.naming import name_of
 
     task = as_task(task)
@@ -162,7 +163,7 @@ def _run_here(
     dryrun: bool,
     raise_on_failure: bool,
 ) -> RunResult:
-    from mizzen.experiment.experiment import as_task
+    from mizzen.experiment.given import as_task
     from mizzen.experiment.naming import name_of
 
     task = as_task(task)

@@ -20,7 +20,7 @@ from mizzen.errors import ConfigError
 from mizzen.experiment.reading import Board, count, duration, tally
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
     from mizzen._core import Core, Logs, Watch
 
@@ -72,6 +72,7 @@ class Client:
         progress: say on ``sys.stderr`` what happens.
         summary: say at the end how it went.
         tail: the numbers of the jobs whose logs are shown; empty for all, ``None`` for none.
+        several_ranks: the names of the jobs that have several ranks: their lines say which one wrote them.
         on_interrupt: ``"cancel"``: a Ctrl-C ends all jobs; ``"detach"``: it leaves them running; ``None``: it ends those on this
             machine, as a shell's children would.
     """
@@ -84,6 +85,7 @@ class Client:
         progress: bool = True,
         summary: bool = True,
         tail: list[int] | None = None,
+        several_ranks: frozenset[str] = frozenset(),
         on_interrupt: str | None = None,
     ) -> None:
         check_on_interrupt(on_interrupt)
@@ -101,7 +103,7 @@ class Client:
         if tail is not None:
             self._logs = core.logs(experiment, tail, follow=True)
             shown = len(tail) or len(self._board.names)
-            self._printer = _Printer(shown > 1)
+            self._printer = _Printer(shown > 1, several_ranks)
         self._wait = _SHORTEST_WAIT
         self._over = False
         self._interrupts = 0
@@ -152,10 +154,10 @@ class Client:
 
     def step(self, longest: float) -> None:
         """Shows what has happened, waiting for so many seconds at most for something to happen."""
-        if self._logs is None:
+        if self._logs is None or not self._board.has_started:
             happened = self._read_events(longest)
         else:
-            happened = self._read_lines(min(self._wait, longest)) | self._read_events(0.0)
+            happened = self._read_events(0.0) or self._read_lines(min(self._wait, longest))
         self._wait = _SHORTEST_WAIT if happened else min(self._wait * 1.25, _LONGEST_WAIT)
 
     def end(self) -> None:
@@ -266,10 +268,10 @@ def say(line: str) -> None:
 class _Printer:
     """Shows log lines: one job's as they are on standard output, those of several behind their job's name on standard error."""
 
-    def __init__(self, named: bool, *, always_out: bool = False) -> None:
+    def __init__(self, named: bool, several_ranks: Iterable[str], *, always_out: bool = False) -> None:
         self._named = named
         self._out = always_out or not named
-        self._several_ranks: set[str] = set()
+        self._several_ranks = set(several_ranks)
         self._widest = 0
 
     def show(self, lines: list[tuple[str, int, int, bytes]]) -> None:
@@ -279,8 +281,6 @@ class _Printer:
         shown = []
         for job, _, rank, data in lines:
             text = data.decode("utf-8", "replace")
-            if rank > 0:
-                self._several_ranks.add(job)
             label = ""
             if self._named:
                 label = f"{job}[{rank}]" if job in self._several_ranks else job
@@ -294,14 +294,15 @@ class _Printer:
         stream.flush()
 
 
-def show_lines(logs: Logs, *, named: bool) -> None:
+def show_lines(logs: Logs, *, named: bool, several_ranks: Iterable[str]) -> None:
     """Shows all lines on standard output.
 
     Args:
         logs: where they come from.
         named: each stands behind its job's name.
+        several_ranks: the names of the jobs whose lines say which rank wrote them.
     """
-    printer = _Printer(named, always_out=True)
+    printer = _Printer(named, several_ranks, always_out=True)
     while (lines := logs.next(_LONGEST_WAIT)) is not None:
         printer.show(lines)
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import builtins
 import os
 import sys
+from functools import lru_cache
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, Iterator
 
@@ -112,24 +113,23 @@ def main_names(value: Any) -> Iterator[str]:
 
 def search_path(local: bool, base: str) -> list[str]:
     """Returns the entries of ``sys.path`` that are not the interpreter's own, as a job should have them."""
-    import sysconfig
+    return list(_search_path(tuple(entry for entry in sys.path if isinstance(entry, str)), os.getcwd(), local, base))
 
-    own = {os.path.realpath(path) for key, path in sysconfig.get_paths().items() if key in ("stdlib", "platstdlib", "purelib", "platlib")}
+
+@lru_cache(maxsize=8)
+def _search_path(found: tuple[str, ...], folder: str, local: bool, base: str) -> tuple[str, ...]:
+    own = os.path.realpath(os.path.dirname(os.__file__))
     entries: list[str] = []
-    for entry in sys.path:
-        if not isinstance(entry, str):
-            continue
-        path = os.path.abspath(entry)
+    for entry in found:
+        path = os.path.normpath(os.path.join(folder, entry))
         parts = path.split(os.sep)
-        if os.path.realpath(path) in own or "site-packages" in parts or "dist-packages" in parts or not os.path.exists(path):
-            continue
-        if any(os.path.realpath(path).startswith(place + os.sep) for place in own) or parts[-1].startswith("python3"):
+        if "site-packages" in parts or "dist-packages" in parts or not os.path.exists(path) or _is_inside(os.path.realpath(path), own):
             continue
         if not local and _is_inside(path, base):
             # The copy goes first; the same folder may be there under its own name as well, on a shared file system.
             entries.append(os.path.relpath(path, base))
         entries.append(path)
-    return list(dict.fromkeys(entries))
+    return tuple(dict.fromkeys(entries))
 
 
 def _is_inside(path: str, base: str) -> bool:
@@ -225,7 +225,7 @@ class Collector:
             if statement not in self._chosen and script.repeats(statement, self._known & script.makers.keys()):
                 self._choose(script, statement, " and ".join(f"`{name}`" for name in sorted(statement.changes)))
 
-    def _override(self, name: str, user: str, made: bool, line: int, block: bool) -> bool:
+    def _override(self, name: str, user: str, made: bool, line: int, certain: bool) -> bool:
         """Sends a value that was set where the job doesn't go. Says whether that settles the name."""
         value = self._globals[name]
         if isinstance(value, ModuleType):
@@ -237,7 +237,7 @@ class Collector:
         except SerializationError as error:
             if not made:
                 return False
-            if block:
+            if certain:
                 raise self._untransportable(
                     name, user, f"it is changed at line {line}, where a job does not go, and its value can't travel: {error}", error
                 ) from None
@@ -541,9 +541,15 @@ def _stdin_text() -> str | None:
 
 def _parse(file: str, text: str, running: int | None) -> Text | None:
     try:
-        return None if "\0" in text else Text(file, text, running)
+        return None if "\0" in text else _parsed(file, text, running)
     except SyntaxError:  # edited since it was started; the live objects are still as they were
         return None
+
+
+@lru_cache(maxsize=64)
+def _parsed(file: str, text: str, running: int | None) -> Text:
+    # An experiment captures one job after the other, from the same few texts.
+    return Text(file, text, running)
 
 
 def cell_files() -> list[str]:

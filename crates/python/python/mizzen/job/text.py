@@ -35,14 +35,14 @@ class Statement:
 
     Attributes:
         node: its syntax.
-        above: the blocks around it, the outermost first; empty at the module's level.
+        above: for each block around it, the outermost first, its column and the line before what is in it.
         makes: the names that it binds.
         changes: the names whose objects it changes: ``X.a = 1``, ``X[0] = 1``, ``X.append(1)``.
         start: its first line, decorators included, counted from 1.
         end: its last line.
     """
 
-    def __init__(self, node: ast.stmt, start: int, above: tuple[ast.stmt, ...] = ()) -> None:
+    def __init__(self, node: ast.stmt, start: int, above: tuple[tuple[int, int], ...] = ()) -> None:
         self.node = node
         self.above = above
         self.makes = frozenset(_made_names(node))
@@ -80,7 +80,8 @@ class Text:
     Attributes:
         statements: what can be cut out, in order.
         makers: for each name, the statements that bind it.
-        closed: names that a closed block or a ``global`` declaration binds or changes, with the line and whether it is a block.
+        closed: names that a closed block or a ``global`` declaration binds or changes, with the line, and whether that is certain to
+            matter (a method that is called on an object may leave it as it was).
         future: the features of ``from __future__ import …``.
         stars: modules of ``from … import *``.
         launchers: names that stand for Mizzen, or for something of it.
@@ -157,28 +158,37 @@ class Text:
         for name in statement.makes:
             self.makers.setdefault(name, []).append(statement)
 
-    def _close(self, node: ast.stmt, above: tuple[ast.stmt, ...]) -> None:
+    def _close(self, node: ast.stmt, above: tuple[tuple[int, int], ...]) -> None:
         if self._running is not None and node.lineno > self._running:
             return
-        inner = list(_blocks(node))
+        inner = list(_branches(node))
         if isinstance(node, _DEFINITIONS):
             statement = Statement(node, self._starts.get(node, node.lineno), above)
             if self._running is None or statement.end < self._running:
                 self._add(statement)
         elif inner:
             for name in _own_names(node):
-                self.closed.setdefault(name, (node.lineno, True))
-            for child in inner:
-                self._close(child, (*above, node))
+                self._changed(name, node.lineno, True)
+            for branch in inner:
+                first = branch[0]
+                # An `elif` is an `if` where its own `if` stands, and brings its branches' heads.
+                other = first.col_offset == node.col_offset
+                head = (node.col_offset, self._starts.get(first, first.lineno) - 1)
+                for child in branch:
+                    self._close(child, above if other else (*above, head))
         else:
             for name in (*_made_names(node), *_changed_names(node)):
-                self.closed.setdefault(name, (node.lineno, True))
+                self._changed(name, node.lineno, not isinstance(node, ast.Expr))
+
+    def _changed(self, name: str, line: int, certain: bool) -> None:
+        if certain or name not in self.closed:
+            self.closed[name] = line, certain
 
     def _find_globals(self) -> None:
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Global):
                 for name in node.names:
-                    self.closed.setdefault(name, (node.lineno, False))
+                    self._changed(name, node.lineno, False)
 
     def launches(self, node: ast.AST, seen: frozenset[str] = frozenset()) -> bool:
         """Says whether executing ``node`` may launch jobs, by itself or through functions of this text."""
@@ -302,10 +312,7 @@ class Text:
 
     def _open_blocks(self, statement: Statement, kept: list[bytearray], owners: dict[int, str]) -> None:
         # What is cut out of a block keeps its indentation, so each block around it gets a head that does nothing.
-        heads: dict[int, int] = {}
-        for block in statement.above:
-            heads[block.col_offset] = block.lineno  # an `elif` stands where its `if` stands, and is the one that matters
-        for column, line in heads.items():
+        for column, line in statement.above:
             if line not in owners:
                 row = kept[line - 1]
                 _pad(row, column)
@@ -350,17 +357,18 @@ def _copy(lines: list[bytes], kept: list[bytearray], start: int, start_column: i
         row += source[first : end_column if line == end else len(source)]
 
 
-def _blocks(node: ast.AST) -> Iterator[ast.stmt]:
-    for field in ("body", "orelse", "finalbody"):
-        yield from getattr(node, field, ())
-    for field in ("handlers", "cases"):
-        for part in getattr(node, field, ()):
-            yield from part.body
+def _branches(node: ast.AST) -> Iterator[list[ast.stmt]]:
+    if isinstance(node, _DEFINITIONS):
+        return
+    for part in (node, *getattr(node, "handlers", ()), *getattr(node, "cases", ())):
+        for field in ("body", "orelse", "finalbody"):
+            if getattr(part, field, None):
+                yield getattr(part, field)
 
 
 def _own_names(node: ast.stmt) -> Iterator[str]:
     """The names that a compound statement binds itself, not through the statements in it."""
-    inside = {id(child) for child in _blocks(node)}
+    inside = {id(child) for branch in _branches(node) for child in branch}
     pending: list[ast.AST] = [child for child in ast.iter_child_nodes(node) if id(child) not in inside]
     while pending:
         inner = pending.pop()
