@@ -90,7 +90,7 @@ def test_errors(script: Write, python: Python, words: list[str], status: int, sa
 
 def test_functions_of_a_module(script: Write, python: Python) -> None:
     script(SCRIPT, "package.py")
-    done = python("-m", "mizzen.cli", "package:train", "x=4")
+    done = python("-m", "mizzen.cli", "package:train", "x=4", "--direct")
     assert (done.returncode, done.stdout, done.stderr) == (0, "train 4 package package\n", "imported\n")
 
 
@@ -116,7 +116,7 @@ def test_a_main_call_outside_of_a_block_runs_nothing_and_its_defaults_hold(scrip
         """
     )
     for target in ("script.py:train", "script.py"):
-        done = python("-m", "mizzen.cli", target, "x+=2")
+        done = python("-m", "mizzen.cli", target, "x+=2", "--direct")
         assert (done.returncode, done.stdout, done.stderr) == (0, "train 42\n", "")
 
 
