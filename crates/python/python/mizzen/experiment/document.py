@@ -7,8 +7,8 @@
     document ── stored_task ──▶ Partial of targets that are not imported, or Script
 
 Text is literal: every dollar is doubled but those of the executors' macros, so that ``${…}`` reaches the job as it is.
-Pitfall: a document is laid over the user's and the project's; executors are written with every setting, unset ones as
-``null``, so that one of the same name there adds nothing.
+Pitfall: a document is laid over the user's and the project's, table by table. Where those have executors, ours get names of
+their own, so that what has one name there and here is not mixed.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ def experiment_document(
     sequential: bool = False,
     stored: dict[str, Any] | None = None,
     notes_for_scripts: bool = True,
+    prefix: str = "",
 ) -> dict[str, Any]:
     """The document of an experiment.
 
@@ -76,6 +77,7 @@ def experiment_document(
         sequential: each unit comes after the one before it.
         stored: the document that the stored ones among the jobs come from.
         notes_for_scripts: keep the fields of a :class:`~mizzen.config.Script` with its task.
+        prefix: stands before the executors' names.
 
     Raises:
         ConfigError: a dependency leads nowhere or into a circle; a task or an executor can't be written down.
@@ -83,7 +85,7 @@ def experiment_document(
     check_dependencies(units, sequential)
     members = _members(units)
     kept = stored or {}
-    executors = _Executors(kept.get("executors", {}))
+    executors = _Executors(kept.get("executors", {}), prefix)
     files: dict[str, str] = dict(kept.get("files", {}))
     tasks: list[dict[str, Any]] = []
     written: set[str] = set()
@@ -147,8 +149,9 @@ def _after(name: str, when: str) -> Any:
 class _Executors:
     """The executors of a document, each of them once."""
 
-    def __init__(self, stored: dict[str, Any]) -> None:
+    def __init__(self, stored: dict[str, Any], prefix: str) -> None:
         self._document: dict[str, Any] = dict(stored)
+        self._prefix = prefix
         self._by_text: dict[str, str] = {_canonical(value): name for name, value in stored.items()}
         # Jobs share their executors, so most need not be looked at twice. The executors are kept: an id may be given again.
         self._by_id: dict[int, tuple[Executor, str]] = {}
@@ -187,11 +190,11 @@ class _Executors:
         text = _canonical(value)
         name = self._by_text.get(text)
         if name is None:
-            name = kind
+            stem = name = self._prefix + kind
             number = 1
             while name in self._document:
                 number += 1
-                name = f"{kind}-{number}"
+                name = f"{stem}-{number}"
             self._document[name] = value
             self._by_text[text] = name
         return name

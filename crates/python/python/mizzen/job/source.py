@@ -32,14 +32,17 @@ _DEFINED_BY = frozenset(
     ("builtins", "functools", "typing", "typing_extensions", "types", "re", "logging", "_thread", "threading", "contextvars", "enum")
     + ("abc", "collections", "operator", "string", "struct", "weakref", "contextlib", "itertools")
 )
-_SPAWNED = '''"""What worker processes of multiprocessing import in place of the launching script."""
+_SPAWNED = '''"""What worker processes of multiprocessing import in place of the launching script; started itself, it is the job again."""
 
 import importlib.util
 import os
+import sys
 
 _specification = importlib.util.spec_from_file_location("_mizzen_runner", os.path.join(os.path.dirname(__file__), "runner.py"))
 _runner = importlib.util.module_from_spec(_specification)
 _specification.loader.exec_module(_runner)
+if __name__ == "__main__":
+    sys.exit(_runner.main([os.environ["MIZZEN_DOCUMENT"]]))
 _runner.spawned(globals())
 '''
 
