@@ -197,3 +197,15 @@ def test_the_context_is_not_the_users_to_give(capsys: pytest.CaptureFixture[str]
     assert "`ctx` is given by Mizzen itself" in capsys.readouterr().err
     assert run_command(entrypoint_of(compare), ["7"]) == 0
     assert SEEN[1] == 7
+
+
+def place(executor: run.Executor | None = None, where: run.Executor | str = "here") -> None: ...
+
+
+def test_executors_as_arguments(home: Path) -> None:
+    (home / "executors.toml").write_text('[executors.from_file]\nkind = "local"\nntasks_per_node = 6\n')
+    made = run.cli.parse_partial(place, "executor=from_file", "where=anywhere")
+    assert made.executor.ntasks_per_node == 6 and made.where == "anywhere"
+    assert run.cli.parse_partial(place, "executor=big(2)").executor == run.Config(run.LocalExecutor, ntasks_per_node=2)
+    with pytest.raises(CLIException, match="there is no executor `from_fiel`"):
+        run.cli.parse_partial(place, "executor=from_fiel")

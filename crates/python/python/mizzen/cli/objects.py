@@ -67,6 +67,10 @@ def read_object(value: Value, kind: type, annotation: object, scope: Scope) -> o
     found = _find(name, wanted, scope)
     if isinstance(found, Factory):
         return call_factory(found.function, given or [], scope, name=name, partial=partial)
+    if found is _NOTHING and isinstance(wanted, type) and _is_executor(wanted):
+        from mizzen.cli.executors import executor_by_name
+
+        return executor_by_name(name, given or [], scope)
     if found is _NOTHING:
         raise Mismatch(f"`{name}` is none{_offers(wanted, scope, name)}")
     if isinstance(found, type) and wanted is not type:
@@ -86,6 +90,10 @@ def _fresh(value: Any) -> object:
 
     copied = is_buildable_type(type(value)) or isinstance(value, (list, dict)) or hasattr(value, "__dataclass_fields__")
     return typing.cast("object", copy.deepcopy(value)) if copied and not isinstance(value, type) else value
+
+
+def _is_executor(wanted: type) -> bool:
+    return any(base.__name__ == "Executor" and base.__module__.startswith("mizzen.executor") for base in wanted.__mro__)
 
 
 def collection_from_factory(value: Value, annotation: object, scope: Scope) -> object:
