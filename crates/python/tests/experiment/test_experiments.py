@@ -401,7 +401,7 @@ def test_direct(home: Path, tasks: ModuleType, tmp_path: Path, capfd: pytest.Cap
     experiment.add(run.Partial(tasks.add, 1), dependencies=["script"])
     experiment.add(run.Script(inline="echo script"), name="script")
     experiment.run(direct=True)
-    assert capfd.readouterr().out.split("\n")[:2] == ["script", "adding 1 2"] or True
+    assert capfd.readouterr().out == "script\nadding 1 2\n"
     assert experiment.result("add") == 3
     assert (experiment.state, experiment["script"].state) == ("SUCCEEDED", "SUCCEEDED")
     assert not home.exists()

@@ -14,6 +14,7 @@ their own, so that what has one name there and here is not mixed.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import sys
@@ -87,6 +88,7 @@ def experiment_document(
     kept = stored or {}
     executors = _Executors(kept.get("executors", {}), prefix)
     files: dict[str, str] = dict(kept.get("files", {}))
+    known: dict[tuple[str, ...], Any] = {}
     tasks: list[dict[str, Any]] = []
     written: set[str] = set()
     groups: dict[str, Any] = {}
@@ -106,11 +108,11 @@ def experiment_document(
                         again["executor"] = place
                     tasks.append(again)
                 continue
-            task = _task(job, files, notes_for_scripts)
+            task = _task(job, files, known, notes_for_scripts)
             task["executor"] = place
             if extra:
                 task["env"] = {**extra, **task.get("env", {})}
-            after = [_after(name, when) for first, when in job.dependencies for name in members[first]]
+            after = [_after(name, when) for first, when in job.dependencies for name in dict.fromkeys(members[first])]
             after += [name for name in before if name not in after]
             if after:
                 task["after"] = after
@@ -135,11 +137,16 @@ def _members(units: Iterable[Job | JobGroup]) -> dict[str, list[str]]:
     members = {}
     for unit in units:
         if isinstance(unit, JobGroup):
-            members[unit.id] = [job.id for job in unit.jobs]
-            members.update((job.id, [job.id]) for job in unit.jobs)
+            members[unit.id] = [_task_name(job) for job in unit.jobs]
+            members.update((job.id, [_task_name(job)]) for job in unit.jobs)
         else:
-            members[unit.id] = [unit.id]
+            members[unit.id] = [_task_name(unit)]
     return members
+
+
+def _task_name(job: Job) -> str:
+    """A job's task has its name, but for a stored task with a sweep, which has several jobs."""
+    return job.id if job._stored is None else str(job._stored["name"])
 
 
 def _after(name: str, when: str) -> Any:
@@ -210,25 +217,25 @@ def _canonical(value: Any) -> str:
         raise ConfigError(f"an executor's setting can't be written down: {error}", path=".executor") from None
 
 
-def _task(job: Job, files: dict[str, str], notes_for_scripts: bool) -> dict[str, Any]:
+def _task(job: Job, files: dict[str, str], known: dict[tuple[str, ...], Any], notes_for_scripts: bool) -> dict[str, Any]:
     from mizzen.config import Script
 
     task = job.task
     if isinstance(task, Script):
         document = _script(task, job, notes_for_scripts)
     else:
-        document = _partial(task, job, files)
+        document = _partial(task, job, files, known)
     if job.plugins:
         notes = document.setdefault("metadata", {}).setdefault(NOTES, {})
         notes["plugins"] = [_plugin(plugin) for plugin in job.plugins]
     return document
 
 
-def _partial(task: Partial[Any], job: Job, files: dict[str, str]) -> dict[str, Any]:
+def _partial(task: Partial[Any], job: Job, files: dict[str, str], known: dict[tuple[str, ...], Any]) -> dict[str, Any]:
     from mizzen.job.source import capture
 
     try:
-        captured = capture(task, local=job._executor.kind == "local", name=job.id)
+        captured = capture(task, local=job._executor.kind == "local", name=job.id, known=known)
     except SerializationError as error:
         raise type(error)(f"the job `{job.id}` can't be written down: {error}", path=error.path) from error
     if _RUNNER not in files:
@@ -240,9 +247,11 @@ def _partial(task: Partial[Any], job: Job, files: dict[str, str]) -> dict[str, A
 
 
 def _runner_text() -> str:
-    from mizzen.job import runner
+    import mizzen.job
 
-    with open(runner.__file__, encoding="utf-8") as file:
+    # Read and not imported: nothing of it runs here.
+    (folder,) = mizzen.job.__path__
+    with open(os.path.join(folder, _RUNNER), encoding="utf-8") as file:
         return file.read()
 
 
