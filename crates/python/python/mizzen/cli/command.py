@@ -333,7 +333,10 @@ def run_registered(argv: Sequence[str], *, load: bool) -> int:
         word = words[0]
         inner = found.get(word, found.get(word.replace("-", "_")))
         if inner is None:
-            print(f"error: there is no command `{' '.join([*taken, word])}`{suggestion(word, found, otherwise='there are')}", file=sys.stderr)
+            print(
+                f"error: there is no command `{' '.join([*taken, word])}`{suggestion(word, found, otherwise='there are')}",
+                file=sys.stderr,
+            )
             for problem in problems:
                 print(f"note: {problem}", file=sys.stderr)
             return USAGE
