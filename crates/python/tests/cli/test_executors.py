@@ -87,7 +87,9 @@ def test_executors_by_name(home: Path, word: str, tasks: int) -> None:
 
 def test_settings_of_an_executor() -> None:
     for prefix in ("", "run."):
-        found = context(f"{prefix}executor=big", f"{prefix}executor.ntasks_per_node*=2", f"{prefix}executor.env_vars.A=b").executor
+        found = context(
+            f"{prefix}executor=big", f"{prefix}executor.ntasks_per_node*=2", f"{prefix}executor.env_vars.A=b"
+        ).executor
         assert (found.ntasks_per_node, found.env_vars) == (8, {"A": "b"})
 
 
@@ -166,7 +168,11 @@ SEEN: list[Any] = []
 
 @entrypoint(type="experiment", skip_confirmation=True)
 def compare(
-    ctx: RunContext, number: int = 1, models: list[run.Config[Model]] = [], model: Model = Model(), task: run.Partial[Any] | None = None
+    ctx: RunContext,
+    number: int = 1,
+    models: list[run.Config[Model]] = [],
+    model: Model = Model(),
+    task: run.Partial[Any] | None = None,
 ) -> None:
     SEEN[:] = [ctx, number, models, model, task]
     ctx.launch(FakeExperiment(), sequential=True)

@@ -200,7 +200,9 @@ def test_text_never_calls() -> None:
 
 @pytest.mark.parametrize("name", ["unannotated", f"{__name__}.unannotated"])
 def test_functions_that_dont_say_what_they_make_are_not_called(name: str) -> None:
-    with pytest.raises(TypeParsingError, match="expected Model, but nothing says what `.*unannotated` makes, so it is not called"):
+    with pytest.raises(
+        TypeParsingError, match="expected Model, but nothing says what `.*unannotated` makes, so it is not called"
+    ):
         parse_partial(train, f"model={name}")
     with pytest.raises(TypeParsingError):
         parse_partial(train, "model=returns_text")
@@ -306,5 +308,3 @@ def test_a_module_that_fails_to_import_says_so(tmp_path: Any, monkeypatch: pytes
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ArgumentValueError, match="importing `broken_module` failed: No module named 'no_such_dependency'"):
         parse_partial(train, "model=broken_module.Model")
-
-

@@ -136,8 +136,15 @@ def test_overrides_give_what_python_gives(sequence: list[tuple[str, str, Any]]) 
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.recursive(st.one_of(st.integers(), st.booleans(), st.none(), st.text(max_size=8)), lambda inner: st.one_of(
-    st.lists(inner, max_size=3), st.tuples(inner, inner), st.dictionaries(st.text(max_size=4), inner, max_size=3)), max_leaves=8))
+@given(
+    st.recursive(
+        st.one_of(st.integers(), st.booleans(), st.none(), st.text(max_size=8)),
+        lambda inner: st.one_of(
+            st.lists(inner, max_size=3), st.tuples(inner, inner), st.dictionaries(st.text(max_size=4), inner, max_size=3)
+        ),
+        max_leaves=8,
+    )
+)
 def test_what_python_writes_is_read_back(value: Any) -> None:
     def take(x: Any) -> None: ...
 

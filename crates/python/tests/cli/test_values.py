@@ -313,7 +313,32 @@ ANNOTATIONS: list[Any] = [
     Optional[int], int | str, Literal["a", 1, True], Color, Mode, Path, datetime.datetime, datetime.timedelta, decimal.Decimal,
     uuid.UUID, Options, Point, Shape, type[int], collections.abc.Callable[..., Any], list[Optional[Color]], "Unresolved", Width,
 ]  # fmt: skip
-PIECES = ["[", "]", "(", ")", "{", "}", ",", ":", "=", "'", '"', "\\", " ", "a", "f(", "1", "-", ".", "e5", "none", "x=", "Color.RED", "${", "@"]
+PIECES = [
+    "[",
+    "]",
+    "(",
+    ")",
+    "{",
+    "}",
+    ",",
+    ":",
+    "=",
+    "'",
+    '"',
+    "\\",
+    " ",
+    "a",
+    "f(",
+    "1",
+    "-",
+    ".",
+    "e5",
+    "none",
+    "x=",
+    "Color.RED",
+    "${",
+    "@",
+]
 
 
 @settings(max_examples=500, deadline=None)

@@ -44,7 +44,9 @@ def main(argv: list[str] | None = None) -> int:
         return _wrong(f"there is no file {path}")
     except ModuleNotFoundError as error:
         if error.name and (path == error.name or path.startswith(f"{error.name}.")):
-            return _wrong(f"there is no module `{path}`\nhint: a file is written FILE.py:function; modules are looked for on PYTHONPATH")
+            return _wrong(
+                f"there is no module `{path}`\nhint: a file is written FILE.py:function; modules are looked for on PYTHONPATH"
+            )
         _say_traceback(_without_own_frames(error), False)
         return 1
     except SystemExit:
@@ -149,7 +151,9 @@ def _choose(module: ModuleType, name: str, recording: Recording, path: str) -> E
             return entry
     from mizzen.cli.errors import suggestion
 
-    functions = [key for key, item in vars(module).items() if callable(item) and getattr(item, "__module__", None) == module.__name__]
+    functions = [
+        key for key, item in vars(module).items() if callable(item) and getattr(item, "__module__", None) == module.__name__
+    ]
     hint = suggestion(name, [*functions, *(item.name for item in own)], otherwise="it has")
     return _wrong(f"{path} has no function `{name}`{hint}")
 

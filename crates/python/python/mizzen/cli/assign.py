@@ -29,7 +29,18 @@ from mizzen.cli.signature import MISSING, Parameter, annotations_of_class, descr
 from mizzen.cli.values import Scope, Value, convert, members_of, simplify
 from mizzen.errors import ConfigError
 
-__all__ = ["Positions", "apply", "assign_into", "complete", "is_buildable", "missing_arguments", "not_given_here", "place_of", "target_of", "value_at"]
+__all__ = [
+    "Positions",
+    "apply",
+    "assign_into",
+    "complete",
+    "is_buildable",
+    "missing_arguments",
+    "not_given_here",
+    "place_of",
+    "target_of",
+    "value_at",
+]
 
 _OPERATORS: dict[str, Callable[[Any, Any], object]] = {
     "+=": operators.add,
@@ -185,7 +196,9 @@ def _step(holder: Any, step: str | int, path: Path, annotation: object, scope: S
         if kind is not None:
             typed = annotations_of_class(typing.cast("type", kind))
             if step not in typed:
-                raise UndefinedVariableError(f"`{token_path(path)}` has no key `{step}`{suggestion(str(step), typed)}", scope.text)
+                raise UndefinedVariableError(
+                    f"`{token_path(path)}` has no key `{step}`{suggestion(str(step), typed)}", scope.text
+                )
             item = typed[str(step)]
         return _Place(holder, step, item, here, path)
     if isinstance(holder, (list, tuple)):
@@ -205,7 +218,9 @@ def _step(holder: Any, step: str | int, path: Path, annotation: object, scope: S
         raise UndefinedVariableError(f"`{token_path(path)}` is {holder!r}, and has no `{step}`", scope.text)
     fields = annotations_of_class(type(holder))
     if step not in fields and not hasattr(holder, step):
-        names = fields or {name: None for name in vars(holder) if not name.startswith("_")} if hasattr(holder, "__dict__") else fields
+        names = (
+            fields or {name: None for name in vars(holder) if not name.startswith("_")} if hasattr(holder, "__dict__") else fields
+        )
         raise UndefinedVariableError(
             f"`{token_path(path)}` is a `{type(holder).__name__}`, which has no `{step}`{suggestion(step, names, otherwise='it has')}",
             scope.text,
@@ -253,7 +268,9 @@ def _begin(place: _Place, current: object) -> object:
         return Config(objects[0])
     shown = render_path(place.path)
     if current is None:
-        raise UndefinedVariableError(f"`{shown}` is None, so `{place.scope.text}` has nothing to set\nhint: give `{shown}=` first", place.scope.text)
+        raise UndefinedVariableError(
+            f"`{shown}` is None, so `{place.scope.text}` has nothing to set\nhint: give `{shown}=` first", place.scope.text
+        )
     raise UndefinedVariableError(
         f"`{shown}` has no value yet, so `{place.scope.text}` has nothing to set\nhint: give `{shown}=` first", place.scope.text
     )
@@ -286,7 +303,9 @@ def _assign(place: _Place, token: Assignment) -> None:
     current = place.current()
     shown = render_path(place.path)
     if current is MISSING:
-        raise OperationError(f"`{shown}` has no value yet that `{token.operator}` could change\nhint: `{shown}={token.value}` sets it", token.text)
+        raise OperationError(
+            f"`{shown}` has no value yet that `{token.operator}` could change\nhint: `{shown}={token.value}` sets it", token.text
+        )
     operand = _operand(current, token, place)
     try:
         if token.operator == "+=" and isinstance(current, list):
@@ -294,7 +313,9 @@ def _assign(place: _Place, token: Assignment) -> None:
         else:
             result = _OPERATORS[token.operator](current, operand)
     except (TypeError, ZeroDivisionError, OverflowError, ValueError) as error:
-        raise OperationError(f"`{token.text}`: `{shown}` is {current!r} ({type(current).__name__}): {error}", token.text) from None
+        raise OperationError(
+            f"`{token.text}`: `{shown}` is {current!r} ({type(current).__name__}): {error}", token.text
+        ) from None
     _check(result, current, place, token)
     if result is current:
         result = copy.copy(result)
@@ -422,7 +443,10 @@ class Positions:
                     f"`{token.text}`: the value without a name belongs to `{parameter.name}`, which has one already", token.text
                 )
             inner = Scope(function, parameter.name, parameter.name, token.text, scope.namespace, scope.transform)
-            _assign(_Place(self.config, parameter.name, parameter.annotation, inner, (parameter.name,), parameter), _named(token, parameter))
+            _assign(
+                _Place(self.config, parameter.name, parameter.annotation, inner, (parameter.name,), parameter),
+                _named(token, parameter),
+            )
         elif self.signature.var_positional is not None:
             parameter = self.signature.var_positional
             shown = f"{parameter.name}[{index - len(self.places)}]"

@@ -232,10 +232,21 @@ def _interact(entry: Entrypoint, context: Any, config: Any) -> None:
 
     names: dict[str, Any] = {"run": mizzen, "task": config, "ctx": context, "entrypoint": entry}
     banner = f"`task` is {entry.path} as configured, `ctx` how it is run; ctx.execute(entrypoint, task) runs it. Ctrl-D leaves."
-    try:
-        import readline  # noqa: F401  # gives the interpreter its history and line editing
-    except ImportError:
-        pass
+    if sys.stdin is not None and sys.stdin.isatty():
+        from importlib import import_module
+
+        try:
+            ipython: Any = import_module("IPython")
+        except ImportError:
+            pass
+        else:
+            print(banner)
+            ipython.start_ipython(argv=["--no-banner"], user_ns=names)
+            return
+        try:
+            import readline  # noqa: F401  # gives the interpreter its history and line editing
+        except ImportError:
+            pass
     code.interact(banner, local=names, exitmsg="")
 
 
@@ -333,7 +344,10 @@ def run_registered(argv: Sequence[str], *, load: bool) -> int:
         word = words[0]
         inner = found.get(word, found.get(word.replace("-", "_")))
         if inner is None:
-            print(f"error: there is no command `{' '.join([*taken, word])}`{suggestion(word, found, otherwise='there are')}", file=sys.stderr)
+            print(
+                f"error: there is no command `{' '.join([*taken, word])}`{suggestion(word, found, otherwise='there are')}",
+                file=sys.stderr,
+            )
             for problem in problems:
                 print(f"note: {problem}", file=sys.stderr)
             return USAGE

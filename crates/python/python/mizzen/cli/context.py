@@ -234,7 +234,9 @@ class RunContext:
 
     def _take_field(self, token: Assignment, field: str, rest: tuple[str | int, ...]) -> None:
         if field not in (*_TEXTS, *_SWITCHES) or rest or token.operator != "=":
-            hint = suggestion(field, [f"run.{name}" for name in ("executor", "plugins", *_TEXTS, *_SWITCHES)], otherwise="there are")
+            hint = suggestion(
+                field, [f"run.{name}" for name in ("executor", "plugins", *_TEXTS, *_SWITCHES)], otherwise="there are"
+            )
             nearest = suggestion(field, ("executor", "plugins", *_TEXTS, *_SWITCHES)) if "did you mean" not in hint else hint
             shown = render_path(token.path)
             raise UndefinedVariableError(f"there is no `{shown}`{nearest if 'did you mean' in nearest else hint}", token.text)
@@ -249,7 +251,9 @@ class RunContext:
     ) -> None:
         if not rest:
             if token.operator != "=":
-                raise ArgumentValueError(f"`{token.text}`: an executor is set by `=`, its settings by `executor.NAME{token.operator}…`", token.text)
+                raise ArgumentValueError(
+                    f"`{token.text}`: an executor is set by `=`, its settings by `executor.NAME{token.operator}…`", token.text
+                )
             self.executor = self.parse_executor(token.value, entry, token.text, namespace)
             return
         if self.executor is None:
@@ -303,7 +307,8 @@ class RunContext:
         if isinstance(rest[0], str):
             if len(self.plugins) != 1:
                 raise ArgumentValueError(
-                    f"`{token.text}`: there are {len(self.plugins)} plugins\nhint: say which: `plugins[0].{rest[0]}{token.operator}…`", token.text
+                    f"`{token.text}`: there are {len(self.plugins)} plugins\nhint: say which: `plugins[0].{rest[0]}{token.operator}…`",
+                    token.text,
                 )
             rest = (0, *rest)
         assign_into(self.plugins, rest, token, scope)

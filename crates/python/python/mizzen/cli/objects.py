@@ -243,7 +243,9 @@ def type_arguments(
             raise ArgumentValueError(f"`{inner.path}` is given twice", scope.text)
         named[name] = convert(Value(None, tree), found.annotation, inner)
     # Arguments with a name are kept by it where they can be: overrides that come later find them there.
-    kept = next((index for index, item in enumerate(places[: len(positional)]) if item.kind.name != "POSITIONAL_ONLY"), len(positional))
+    kept = next(
+        (index for index, item in enumerate(places[: len(positional)]) if item.kind.name != "POSITIONAL_ONLY"), len(positional)
+    )
     if len(positional) <= len(places):
         named = {**{item.name: value for item, value in zip(places[kept:], positional[kept:])}, **named}
         positional = positional[:kept]
@@ -257,9 +259,7 @@ def unknown_argument(name: str, signature: Signature, scope: Scope) -> Undefined
     return UndefinedVariableError(f"`{called}` has no argument `{name}`{hint}", scope.text, {"argument": name})
 
 
-def call(
-    function: Callable[..., object], given: list[tuple[str | None, Tree]], scope: Scope, *, partial: bool = False
-) -> object:
+def call(function: Callable[..., object], given: list[tuple[str | None, Tree]], scope: Scope, *, partial: bool = False) -> object:
     """A ``Config`` (or ``Partial``) of a call. Nothing is called: that happens in the job."""
     from mizzen.config import Config, Partial
 
@@ -346,9 +346,10 @@ def named_factory(text: str, function: Callable[..., object], scope: Scope) -> o
         if tree[0] in ("name", "call") and "." in tree[1]:
             found = import_name(str(tree[1]), scope)
             returns = signature_of(found).returns if callable(found) else None
-            if callable(found) and (hasattr(found, "__auto_config__") or any(
-                is_buildable_type(typing.get_origin(member) or member) for member in members_of(returns)
-            )):
+            if callable(found) and (
+                hasattr(found, "__auto_config__")
+                or any(is_buildable_type(typing.get_origin(member) or member) for member in members_of(returns))
+            ):
                 return call_factory(found, list(tree[2]) if tree[0] == "call" else [], scope, name=str(tree[1]), now=True)
     called = getattr(function, "__name__", str(function))
     hint = suggestion(text.partition("(")[0], [item.name for item in candidates]) or (

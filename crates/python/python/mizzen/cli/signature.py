@@ -136,7 +136,9 @@ def _with_references(annotation: typing.Any) -> object:
 
 def _resolve_inside(annotation: object, namespace: Mapping[str, object], local: Mapping[str, object] | None) -> object:
     try:
-        hints = typing.get_type_hints(_Holder(_with_references(annotation)), dict(namespace), dict(local or {}), include_extras=True)
+        hints = typing.get_type_hints(
+            _Holder(_with_references(annotation)), dict(namespace), dict(local or {}), include_extras=True
+        )
     except Exception:
         return annotation  # the part that can't be resolved is read as raw text
     return hints["value"]

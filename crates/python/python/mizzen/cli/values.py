@@ -19,7 +19,7 @@ import collections.abc
 import enum
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from mizzen.cli import scalars
@@ -28,7 +28,6 @@ from mizzen.cli.errors import (
     DictParseError,
     ListParseError,
     LiteralParseError,
-    ParseError,
     suggestion,
 )
 from mizzen.cli.signature import MISSING, annotations_of_class, describe
@@ -70,9 +69,7 @@ _parsers: dict[object, Callable[[str], object]] = {}
 def register_parser(annotation: object) -> Callable[[_Function], _Function]: ...
 @typing.overload
 def register_parser(annotation: object, function: _Function) -> _Function: ...
-def register_parser(
-    annotation: object, function: _Function | None = None
-) -> _Function | Callable[[_Function], _Function]:
+def register_parser(annotation: object, function: _Function | None = None) -> _Function | Callable[[_Function], _Function]:
     """Says how values of a type are read: ``register_parser(Shape, read_shape)``, or as a decorator ``@register_parser(Shape)``.
 
     Args:
@@ -330,7 +327,9 @@ def _read_union(value: Value, annotation: object, scope: Scope) -> object:
             reasons.append(error.reason)
     if len(set(reasons)) == 1:
         raise Mismatch(reasons[0])
-    hints = [reason for reason in reasons if "\nhint: did you mean" in reason] or [reason for reason in reasons if "\nhint: " in reason]
+    hints = [reason for reason in reasons if "\nhint: did you mean" in reason] or [
+        reason for reason in reasons if "\nhint: " in reason
+    ]
     raise Mismatch(hints[0] if hints else f"`{value.written()}` is none of them")
 
 
@@ -440,7 +439,9 @@ def _read_items(value: Value, kinds: tuple[str, ...], wanted: str, annotation: o
             text = value.written()
             brackets = {"list": "[]", "tuple": "()", "set": "{}"}[kinds[0]]
             hint = f"\nhint: {scope.path}={brackets[0]}{text}{',' if kinds[0] == 'tuple' else ''}{brackets[1]}"
-        raise Mismatch(f"`{value.written()}` is not {wanted}{hint}", ListParseError if kinds[0] == "list" else CollectionParseError)
+        raise Mismatch(
+            f"`{value.written()}` is not {wanted}{hint}", ListParseError if kinds[0] == "list" else CollectionParseError
+        )
     return [
         typing.cast("Any", _hashed if kinds[0] == "set" else _same)(_element(item, annotation, scope, f"[{index}]"))
         for index, item in enumerate(tree[1])
@@ -556,5 +557,3 @@ def _read_named_tuple(value: Value, kind: type, scope: Scope) -> object:
         return kind(**found)
     except TypeError as error:
         raise Mismatch(f"`{value.written()}` does not fit: {error}", CollectionParseError) from None
-
-
