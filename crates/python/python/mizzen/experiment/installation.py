@@ -151,7 +151,7 @@ def executors_surround(home: str, base: str) -> bool:
 
 
 def _environment() -> dict[str, str]:
-    """The variables whose names and values are text. Others reach jobs on this machine by inheritance all the same."""
+    """The variables whose names and values are text. Others do not reach jobs, as for the command line."""
     environment = dict(os.environ)
     try:
         "".join(environment.values()).encode()
