@@ -616,3 +616,23 @@ launch(run.Partial(train))
         assert 'script.py", line 5' in job.exception.traceback
     else:
         assert job.value == "matched"
+
+
+def test_the_scripts_text_is_there_without_its_file(script, node_python):
+    job = script(
+        HEAD
+        + """
+import inspect, os
+class Net:
+    def go(self):
+        return 1  # of the class
+def train():
+    os.unlink(__file__)
+    raise ValueError(inspect.getsource(train) + inspect.getsource(Net.go))  # here
+launch(run.Partial(train))
+""",
+        python=node_python,
+    )
+    assert "# of the class" in job.exception.message
+    assert job.exception.message.startswith("def train():")
+    assert "# here" in job.exception.traceback
