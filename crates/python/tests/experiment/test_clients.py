@@ -126,8 +126,7 @@ def test_a_ctrl_c_ends_only_the_waiting(home: Path, environment: dict[str, str])
         "experiment = run.Experiment('attended', log_level='ERROR')\n"
         "experiment.add(run.Partial(tasks_of_test.hold), name='job')\n"
         "experiment.run(detach=True)\n"
-        "print('waiting', flush=True)\n"
-        "try:\n    experiment.wait()\n"
+        "try:\n    print('waiting', flush=True)\n    experiment.wait()\n"
         "except KeyboardInterrupt:\n    print('left', experiment.state in ('SUBMITTED', 'RUNNING', 'PENDING', 'UNSUBMITTED'))\n"
     )
     opened = Terminal(code, environment)
@@ -254,5 +253,6 @@ def test_a_fork_while_it_is_watched(home: Path, environment: dict[str, str], tmp
         "if child:\n"
         "    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    # A thread waits for the supervisor, and Python warns of forks beside threads.
+    done = subprocess.run([sys.executable, "-W", "ignore::DeprecationWarning", "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "SUCCEEDED\nSUCCEEDED\n")
