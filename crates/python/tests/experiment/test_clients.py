@@ -227,7 +227,7 @@ def test_both_sides_of_a_fork(home: Path, environment: dict[str, str]) -> None:
         "before = one('before')\n"
         "child = os.fork()\n"
         "mine = one('child' if child == 0 else 'parent')\n"
-        "print(before.state, before.result('add'), mine.title, mine.result('add'), flush=True)\n"
+        "os.write(1, f\"{before.state} {before.result('add')} {mine.title} {mine.result('add')}\\n\".encode())\n"
         "if child:\n"
         "    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
     )
@@ -249,7 +249,7 @@ def test_a_fork_while_it_is_watched(home: Path, environment: dict[str, str], tmp
         "child = os.fork()\n"
         f"open({str(other)!r}, 'w').close()\n"
         "client.attend()\n"
-        "print(experiment.state, flush=True)\n"
+        "os.write(1, f'{experiment.state}\\n'.encode())\n"
         "if child:\n"
         "    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
     )

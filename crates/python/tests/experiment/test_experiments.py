@@ -244,6 +244,46 @@ def test_retries_of_the_executor(home: Path, tasks: ModuleType, tmp_path: Path) 
     assert [attempt.state for attempt in job] == ["FAILED", "FAILED", "SUCCEEDED"]
 
 
+def test_a_retry_shows_what_is_new(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    experiment = run.Experiment("again")
+    experiment.add(run.Script(inline="echo attempt $MIZZEN_ATTEMPT; test $MIZZEN_ATTEMPT = 2"), name="job")
+    experiment.run(raise_on_failure=False)
+    capfd.readouterr()
+    experiment.retry("job", tail_logs=True)
+    out, err = capfd.readouterr()
+    assert out == "attempt 2\n"
+    assert "job RUNNING attempt 2\n" in err
+    assert "job SUCCEEDED" in err and "FAILED" not in err
+    experiment.reset()
+    experiment.run(raise_on_failure=False)
+    assert experiment.retry(detach=True) == ["job"]
+    experiment.wait(60)
+    assert experiment.state == "SUCCEEDED"
+
+
+def test_of_many_jobs_only_failures_are_told(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    experiment = run.Experiment("many")
+    for number in range(60):
+        experiment.add(run.Script(inline=f"exit {int(number == 7)}"), name=f"job-{number}")
+    with pytest.raises(run.JobFailed, match="the job `job-7`"):
+        experiment.run()
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 4
+    assert "job-7 FAILED" in lines[1]
+    assert "many FAILED after" in lines[2] and "59 SUCCEEDED · 1 FAILED" in lines[2]
+
+
+def test_further_attempts_are_told(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    experiment = run.Experiment("flaky", run.LocalExecutor(retries=1))
+    experiment.add(run.Script(inline="echo try; test $MIZZEN_ATTEMPT = 2"), name="job")
+    experiment.run()
+    told = [line.partition(" ")[2] for line in capfd.readouterr().err.splitlines()]
+    assert told[1] == "job RUNNING"
+    assert told[2].startswith("job PENDING for attempt 2 in ")
+    assert told[2].endswith(": app-failure, exit code 1")
+    assert told[4] == "job RUNNING attempt 2"
+
+
 def test_reset(home: Path, tasks: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "order"
     experiment = run.Experiment("again", log_level="ERROR")

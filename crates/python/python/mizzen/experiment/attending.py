@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["attend", "attend_async", "check_end", "make_client", "say_detached", "several_ranks"]
 
 
-def make_client(experiment: Experiment, core: Core, tail_logs: bool = False, on_interrupt: str | None = None) -> Client:
+def make_client(
+    experiment: Experiment, core: Core, tail_logs: bool = False, on_interrupt: str | None = None, *, only_new: bool = False
+) -> Client:
     """Who attends an experiment that is written down, and shows what the experiment's options ask for."""
     tail: list[int] | None = []
     if not tail_logs:
@@ -29,6 +31,7 @@ def make_client(experiment: Experiment, core: Core, tail_logs: bool = False, on_
         summary=not experiment._skip_status_at_exit,
         tail=tail,
         several_ranks=several_ranks(experiment) if tail is not None else frozenset(),
+        only_new=only_new,
         on_interrupt=on_interrupt,
     )
 

@@ -578,14 +578,14 @@ class Experiment(ConfigurableMixin):
         core = self._view.core(drives=True)
         chosen = [jobs] if isinstance(jobs, str) else list(jobs or ())
         numbers = self._numbers_of(core, [name for one in chosen for name in self._jobs.names(one)])
-        again = core.retry(self._id, numbers)
-        self._view.expire()
-        names = [job["name"] for job in self._view.read(core, self._id)["jobs"] if job["index"] in set(again)]
+        # The client is there before anything can happen: it misses nothing, and shows nothing that was there before.
+        client = None if detach else make_client(self, core, tail_logs, on_interrupt, only_new=True)
+        again = set(core.retry(self._id, numbers))
+        names = [job["name"] for job in self._view.read(core, self._id)["jobs"] if job["index"] in again]
         self._waited, self._detached = False, detach
-        if detach:
+        if client is None:
             say_detached(self)
         else:
-            client = make_client(self, core, tail_logs, on_interrupt)
             client.begin()
             attend(self, client, raise_on_failure)
         return names

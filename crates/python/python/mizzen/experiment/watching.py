@@ -75,6 +75,7 @@ class Client:
         summary: say at the end how it went.
         tail: the numbers of the jobs whose logs are shown; empty for all, ``None`` for none.
         several_ranks: the names of the jobs that have several ranks: their lines say which one wrote them.
+        only_new: what was written before is not shown.
         on_interrupt: ``"cancel"``: a Ctrl-C ends all jobs; ``"detach"``: it leaves them running; ``None``: it ends those on this
             machine, as a shell's children would.
     """
@@ -88,6 +89,7 @@ class Client:
         summary: bool = True,
         tail: list[int] | None = None,
         several_ranks: frozenset[str] = frozenset(),
+        only_new: bool = False,
         on_interrupt: str | None = None,
     ) -> None:
         check_on_interrupt(on_interrupt)
@@ -103,7 +105,7 @@ class Client:
         self._logs: Logs | None = None
         self._printer: _Printer | None = None
         if tail is not None:
-            self._logs = core.logs(experiment, tail, follow=True)
+            self._logs = core.logs(experiment, tail, follow=True, tail=0 if only_new else None)
             shown = len(tail) or len(self._board.names)
             self._printer = _Printer(shown > 1, several_ranks)
         self._wait = _SHORTEST_WAIT
