@@ -579,7 +579,7 @@ def cell_files() -> list[str]:
 
 
 def _is_cell(file: str) -> bool:
-    return file.startswith(("<ipython-input-", "<python-input-")) or (
+    return file.startswith(("<ipython-input-", "<python-input-", "<stdin>-")) or (
         f"{os.sep}ipykernel_" in file and not os.path.exists(file)
     )
 
