@@ -15,7 +15,7 @@ import mizzen as run
 from mizzen.experiment.document import literal
 from mizzen.experiment.naming import check_name, clean_name
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=20) | st.text(alphabet="${}a:_ ", max_size=20)
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20) | st.text(alphabet="${}a:_ ", max_size=20)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)

@@ -19,6 +19,7 @@ import re
 import shlex
 import sys
 from dataclasses import fields
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from mizzen.errors import ConfigError, SerializationError
@@ -264,10 +265,15 @@ def _interpreter(executor: Executor) -> str:
 
 def _entrypoint(script: Script, executor: Executor) -> list[str]:
     """The words of a script's entrypoint. On this machine a bare ``python`` is the launching one."""
-    words = shlex.split(script.entrypoint)
+    words = list(_split(script.entrypoint))
     if words and executor.kind == "local" and _PYTHON.fullmatch(words[0]):
         words[0] = _interpreter(executor)
     return words
+
+
+@lru_cache(maxsize=64)
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(shlex.split(text))
 
 
 def _script(script: Script, job: Job, notes: bool) -> dict[str, Any]:
