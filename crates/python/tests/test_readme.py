@@ -47,7 +47,8 @@ def test_the_quickstart(tmp_path: Path) -> None:
     first = said[commands[0]]
     assert first.stdout.splitlines()[-1] == "{'loss': 0.008, 'lr': 0.1}"
     assert "mizzen: digits SUCCEEDED after" in first.stderr and ": 2 SUCCEEDED" in first.stderr
-    assert "training (32, 32) with lr=0.3" in said[commands[1]].stdout
+    assert said[commands[1]].stdout == "training (32, 32) with lr=0.3\n"
+    assert "mizzen: train SUCCEEDED after" in said[commands[1]].stderr
     assert "the learning rate." in said[commands[2]].stdout
     assert said[commands[3]].stdout == "training (64, 64) with lr=0.1\n"
     failure = said[commands[4]]

@@ -69,7 +69,11 @@ def test_success_is_0_and_the_script_goes_on(script: Write, python: Python) -> N
     [
         (["stepps=1"], 2, "error: in `stepps=1`: `train` has no argument `stepps`\nhint: did you mean `steps`?\n"),
         (["steps=x"], 2, "error: in `steps=x`: `steps`: expected int, but `x` is no number\n"),
-        ([], 2, "error: `train` needs `model` (Model)\nhint: give it as `model=VALUE`, such as `model=small`; `--help` shows all arguments\n"),
+        (
+            [],
+            2,
+            "error: `train` needs `model` (Model)\nhint: give it as `model=VALUE`, such as `model=small`; `--help` shows all arguments\n",
+        ),
         (["--dryrunn"], 2, "error: there is no flag `--dryrunn`\nhint: did you mean `--dryrun`?\n"),
         (["run.nam=x"], 2, "error: in `run.nam=x`: there is no `run.nam`\nhint: did you mean `name`?\n"),
         (["model=small", "fail=exit"], 7, ""),
@@ -117,7 +121,18 @@ def test_help_loads_no_heavy_module(script: Write, python: Python) -> None:
     path = script(SCRIPT)
     done = python("-X", "importtime", path, "--help")
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    heavy = {"argparse", "asyncio", "subprocess", "json", "difflib", "typer", "rich", "mizzen._core", "mizzen.experiment", "traceback"}
+    heavy = {
+        "argparse",
+        "asyncio",
+        "subprocess",
+        "json",
+        "difflib",
+        "typer",
+        "rich",
+        "mizzen._core",
+        "mizzen.experiment",
+        "traceback",
+    }
     assert loaded & heavy == set()
 
 
@@ -214,7 +229,10 @@ def task(steps: int = 1) -> None: ...
 
 
 def test_flags_reach_the_run(recorder: Recorder) -> None:
-    assert command.run_command(Entrypoint(task), ["steps=3", "-n", "night", "--detach", "--no-tail-logs", "--direct", "--dryrun"]) == 0
+    assert (
+        command.run_command(Entrypoint(task), ["steps=3", "-n", "night", "--detach", "--no-tail-logs", "--direct", "--dryrun"])
+        == 0
+    )
     (call,) = recorder.calls
     assert call.pop("task").steps == 3
     assert call == {

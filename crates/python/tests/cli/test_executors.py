@@ -87,7 +87,9 @@ def test_executors_by_name(home: Path, word: str, tasks: int) -> None:
 
 def test_settings_of_an_executor() -> None:
     for prefix in ("", "run."):
-        found = context(f"{prefix}executor=big", f"{prefix}executor.ntasks_per_node*=2", f"{prefix}executor.env_vars.A=b").executor
+        found = context(
+            f"{prefix}executor=big", f"{prefix}executor.ntasks_per_node*=2", f"{prefix}executor.env_vars.A=b"
+        ).executor
         assert (found.ntasks_per_node, found.env_vars) == (8, {"A": "b"})
 
 
@@ -166,7 +168,11 @@ SEEN: list[Any] = []
 
 @entrypoint(type="experiment", skip_confirmation=True)
 def compare(
-    ctx: RunContext, number: int = 1, models: list[run.Config[Model]] = [], model: Model = Model(), task: run.Partial[Any] | None = None
+    ctx: RunContext,
+    number: int = 1,
+    models: list[run.Config[Model]] = [],
+    model: Model = Model(),
+    task: run.Partial[Any] | None = None,
 ) -> None:
     SEEN[:] = [ctx, number, models, model, task]
     ctx.launch(FakeExperiment(), sequential=True)
@@ -197,3 +203,15 @@ def test_the_context_is_not_the_users_to_give(capsys: pytest.CaptureFixture[str]
     assert "`ctx` is given by Mizzen itself" in capsys.readouterr().err
     assert run_command(entrypoint_of(compare), ["7"]) == 0
     assert SEEN[1] == 7
+
+
+def place(executor: run.Executor | None = None, where: run.Executor | str = "here") -> None: ...
+
+
+def test_executors_as_arguments(home: Path) -> None:
+    (home / "executors.toml").write_text('[executors.from_file]\nkind = "local"\nntasks_per_node = 6\n')
+    made = run.cli.parse_partial(place, "executor=from_file", "where=anywhere")
+    assert made.executor.ntasks_per_node == 6 and made.where == "anywhere"
+    assert run.cli.parse_partial(place, "executor=big(2)").executor == run.Config(run.LocalExecutor, ntasks_per_node=2)
+    with pytest.raises(CLIException, match="there is no executor `from_fiel`"):
+        run.cli.parse_partial(place, "executor=from_fiel")

@@ -132,7 +132,15 @@ def test_the_run_block_and_a_factory_at_the_root(folder: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["yaml", "toml", "json"])
 def test_what_is_exported_is_read_back(folder: Path, kind: str) -> None:
-    words = ["--factory", "recipe", "model.optimizer.betas=(0.5, 0.6)", "out=a/b", "names=(x, y)", "weights={a: 1}", "model.sizes={3}"]
+    words = [
+        "--factory",
+        "recipe",
+        "model.optimizer.betas=(0.5, 0.6)",
+        "out=a/b",
+        "names=(x, y)",
+        "weights={a: 1}",
+        "model.sizes={3}",
+    ]
     assert run_command(ENTRY, [*words, f"--to-{kind}", f"all.{kind}"]) == 0
     before = configured(*words)
     for again in (configured("--yaml", f"all.{kind}"), configured("--factory", f"@all.{kind}")):
@@ -162,8 +170,15 @@ def test_dollars_are_replaced_only_when_asked_for(folder: Path, monkeypatch: pyt
     config = configured("--interpolate", *words)
     assert (config.steps, config.note) == (12, "12 $ 8 x")
     assert configured("--interpolate", "--yaml", "a.yaml").steps == 12
+    assert configured("--interpolate", "steps=@a.yaml:steps").steps == 12
+    with pytest.raises(CLIException, match="is no number"):
+        configured("steps=@a.yaml:steps")
     assert configured("note=${steps}").note == "${steps}"
-    for text, message in (("note=${env:NO_SUCH}", "NO_SUCH"), ("note=${stepps}", "did you mean `steps`"), ("note=${a b}", "names nothing")):
+    for text, message in (
+        ("note=${env:NO_SUCH}", "NO_SUCH"),
+        ("note=${stepps}", "did you mean `steps`"),
+        ("note=${a b}", "names nothing"),
+    ):
         with pytest.raises(CLIException, match=message) as raised:
             configured("--interpolate", text)
         assert raised.value.arg == text

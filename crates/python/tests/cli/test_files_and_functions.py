@@ -90,7 +90,7 @@ def test_errors(script: Write, python: Python, words: list[str], status: int, sa
 
 def test_functions_of_a_module(script: Write, python: Python) -> None:
     script(SCRIPT, "package.py")
-    done = python("-m", "mizzen.cli", "package:train", "x=4")
+    done = python("-m", "mizzen.cli", "package:train", "x=4", "--direct")
     assert (done.returncode, done.stdout, done.stderr) == (0, "train 4 package package\n", "imported\n")
 
 
@@ -116,7 +116,7 @@ def test_a_main_call_outside_of_a_block_runs_nothing_and_its_defaults_hold(scrip
         """
     )
     for target in ("script.py:train", "script.py"):
-        done = python("-m", "mizzen.cli", target, "x+=2")
+        done = python("-m", "mizzen.cli", target, "x+=2", "--direct")
         assert (done.returncode, done.stdout, done.stderr) == (0, "train 42\n", "")
 
 
@@ -126,6 +126,15 @@ def test_help_and_exports(script: Write, python: Python) -> None:
     assert done.returncode == 0 and done.stdout.startswith("usage: mizzen run script.py:train [flags] [argument=value …]")
     done = python("-m", "mizzen.cli", "script.py:train", "x=5", "--to-yaml", "-")
     assert done.stdout == "_target_: __main__.train\n_partial_: true\nx: 5\n"
+
+
+def test_as_the_executable_starts_it(script: Write, python: Python) -> None:
+    script(SCRIPT)
+    program = "import sys\nfrom mizzen.cli.__main__ import main\nsys.exit(main())"
+    done = python("-c", program, "script.py:train", "x=2", "executor=LocalExecutor")
+    assert done.returncode == 0, done.stderr
+    assert "train 2" in done.stdout
+    assert python("-c", program, "script.py:broken").returncode == 1
 
 
 def test_a_function_of_a_file_runs_as_a_job(script: Write, python: Python) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import datetime
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -199,7 +200,7 @@ def test_a_part_of_a_dataclass_default_can_be_set() -> None:
         ("model=Model(1, hidden=2)", ArgumentValueError, "`model.hidden` is given twice"),
         ("model=Model(1, [], none, {}, 5)", ArgumentValueError, "takes 4 positional arguments"),
         ("model=Model(hidden=1", TypeParsingError, "its brackets don't match"),
-        ("model=5", TypeParsingError, "these can be named: `Model`"),
+        ("model=5", TypeParsingError, "these can be named: "),
         ("limits.low=x", TypeParsingError, "expected float"),
         ("models[0].hidden=1", UndefinedVariableError, "`models` is None"),
     ],
@@ -283,3 +284,82 @@ def test_values_may_be_objects_with_attributes() -> None:
     assert changed.holder.size == 3 and partial.holder.size == 1
     with pytest.raises(UndefinedVariableError, match="is a `Holder`, which has no `sise`\nhint: did you mean `size`"):
         parse_cli_args(partial, ["holder.sise=3"])
+
+
+def nested(model: "Optional[Later]" = None, models: list["Later"] = [], other: Optional["NotThere"] = None) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+
+@dataclass
+class Later:
+    size: int = 1
+
+
+def test_names_in_annotations_are_looked_up_when_they_are_needed() -> None:
+    made = arguments("model.size=3", "models=[Later(size=4)]", "other=[1]", fn=nested)
+    assert run.build(made["model"]) == Later(3) and run.build(made["models"]) == [Later(4)]
+    assert made["other"] == "[1]"
+
+
+def test_lazy_entry_points_are_resolved() -> None:
+    assert parse_cli_args(run.LazyEntrypoint(train), ["steps=3"]).steps == 3
+
+
+@run.autoconvert
+def converted(hidden: int = 4) -> Model:
+    return Model(hidden=hidden, optimizer=Optimizer(lr=2.0))
+
+
+run.cli.factory(converted)
+
+
+def test_autoconverted_factories_give_configurations() -> None:
+    made = arguments("model=converted(hidden=5)", "model.optimizer.lr/=4")["model"]
+    assert isinstance(made, run.Config) and run.build(made) == Model(5, optimizer=Optimizer(0.5))
+
+
+class Plain:
+    def __init__(self) -> None:
+        self.size = 1
+
+
+def with_objects(
+    plain: Plain = Plain(),
+    queue: collections.deque[int] = collections.deque([1]),
+    counts: collections.defaultdict[str, int] = collections.defaultdict(int),
+    anything: Any = None,
+    table: dict[str, Any] = {},
+) -> None: ...
+
+
+SHARED = [1, 2]
+
+
+@run.cli.factory
+def sharing() -> run.Config[Model]:
+    return run.Config(Model, layers=SHARED)
+
+
+def test_nothing_outside_is_changed() -> None:
+    before = with_objects.__defaults__
+    assert before is not None
+    made = arguments("plain.size=3", "queue+=[2]", "counts={a: 1}", "counts.b=2", "table.a=1", fn=with_objects)
+    assert made["plain"].size == 3 and before[0].size == 1
+    assert made["queue"] == collections.deque([1, 2]) and before[1] == collections.deque([1])
+    assert made["counts"] == {"a": 1, "b": 2} and type(made["counts"]) is collections.defaultdict and before[2] == {}
+    assert before[4] == {}
+    assert arguments("model=sharing", "model.layers[0]=9")["model"].layers == [9, 2]
+    assert SHARED == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("anything.x=1", "`anything` is None, so `anything.x=1` has nothing to set\nhint: give `anything=` first"),
+        ("table.a.b=1", "`table.a` has no value yet"),
+        ("table[0]=1", "the keys of `table` are text\nhint: `table.0`"),
+    ],
+)
+def test_where_nothing_says_what_to_begin_with(text: str, message: str) -> None:
+    with pytest.raises(UndefinedVariableError) as raised:
+        parse_partial(with_objects, text)
+    assert message in str(raised.value)

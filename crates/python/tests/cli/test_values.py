@@ -7,12 +7,15 @@ import datetime
 import decimal
 import enum
 import math
+import pickle
 import typing
 import uuid
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Optional, Union
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mizzen.cli import (
     CLIException,
@@ -295,3 +298,61 @@ def test_text_never_names_code() -> None:
             except ArgumentError:
                 pass
     assert calls == []
+
+
+def test_errors_survive_pickling() -> None:
+    with pytest.raises(ListParseError) as raised:
+        parse_value("5", list[int])
+    again = pickle.loads(pickle.dumps(raised.value))
+    assert type(again) is ListParseError
+    assert (str(again), again.arg, again.reason, again.value) == (str(raised.value), "5", raised.value.reason, "5")
+
+
+ANNOTATIONS: list[Any] = [
+    int, float, bool, str, bytes, complex, Any, None, list[int], tuple[int, str], tuple[int, ...], set[int], dict[str, int],
+    Optional[int], int | str, Literal["a", 1, True], Color, Mode, Path, datetime.datetime, datetime.timedelta, decimal.Decimal,
+    uuid.UUID, Options, Point, Shape, type[int], collections.abc.Callable[..., Any], list[Optional[Color]], "Unresolved", Width,
+]  # fmt: skip
+PIECES = [
+    "[",
+    "]",
+    "(",
+    ")",
+    "{",
+    "}",
+    ",",
+    ":",
+    "=",
+    "'",
+    '"',
+    "\\",
+    " ",
+    "a",
+    "f(",
+    "1",
+    "-",
+    ".",
+    "e5",
+    "none",
+    "x=",
+    "Color.RED",
+    "${",
+    "@",
+]
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.one_of(st.text(max_size=12), st.lists(st.sampled_from(PIECES), max_size=8).map("".join)), st.sampled_from(ANNOTATIONS))
+def test_any_text_gives_a_value_or_an_argument_error(text: str, annotation: Any) -> None:
+    try:
+        parse_value(text, annotation)
+    except ArgumentError as error:
+        assert str(error)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text())
+def test_text_stays_what_it_is(text: str) -> None:
+    quoted = text[:1] in ("'", '"')
+    found = parse_value(text, str)
+    assert found == text or quoted or text.lstrip()[:1] in ("'", '"')

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mizzen as run
-from mizzen.config import Buildable, Config, OptionalDefaultConfig, OptionalDefaultPartial, Partial, Target, build
+from mizzen.config import Buildable, Config, OptionalDefaultConfig, OptionalDefaultPartial, Partial, Target, build, targets, validate
 from mizzen.errors import ConfigError, ConfigTypeError
 
 
@@ -58,6 +58,10 @@ def train(model: Model, lr: float = 0.5, layers: list[int] = [1], *, out: Path |
 
 def with_optional(adam: OptionalDefaultConfig[Adam] = None, other: OptionalDefaultPartial[Adam] = None) -> Any:
     return (adam, other)
+
+
+def with_config_default(model: Any = Config(Model, size=3), /, adam: Any = Config(Adam, lr=2.0)) -> Any:
+    return model, adam
 
 
 def fails() -> None:
@@ -268,6 +272,50 @@ def test_automatic_configs_of_annotated_arguments() -> None:
     config = Config(with_optional)
     config.adam.lr = 7.0
     assert build(config)[0].lr == 7.0
+
+
+def test_a_default_that_is_a_config_is_built_too() -> None:
+    config = Config(with_config_default)
+    assert build(config) == (Model(3), Adam(2.0))
+    assert build(Config(with_config_default, Model(1), bind_args=False)) == (Model(1), Adam(2.0))
+    assert build(Partial(with_config_default))()[1] == Adam(2.0)
+    config.adam.lr = 7.0
+    assert build(config)[1] == Adam(7.0)
+    assert Config(with_config_default).adam.lr == 2.0
+    assert config.to_dict()["adam"]["lr"] == 7.0
+
+
+def test_a_tree_can_be_validated_again() -> None:
+    config = Config(dict, a=[Partial(train, layers=[1])])
+    validate(config)
+    config.a[0].layers.append("x")
+    with pytest.raises(ConfigTypeError, match=r"^at `a\[0\]`: `layers\[1\]` of `train`") as caught:
+        validate(config)
+    assert caught.value.path == ".a[0].layers[1]"
+    vars(config.a[0])["nothing"] = config.a[0].layers.pop()
+    with pytest.raises(ConfigError, match="no argument `nothing`"):
+        validate(config)
+    validate([Config(train)])
+    with pytest.raises(ConfigError, match="needs `model`"):
+        validate([Config(train)], complete=True)
+    validate(Config("nowhere.train"))
+    with pytest.raises(ConfigError, match="no module"):
+        validate(Config("nowhere.train"), resolve=True)
+
+
+def test_the_targets_of_a_tree() -> None:
+    assert targets([Config(train, Config(Model, size=1)), Config(Model)]) == [train, Model]
+
+
+def test_what_a_dataclass_object_holds_is_built() -> None:
+    config = Config(dict)
+    config.model = Model(3, optimizer=Config(Adam, lr=2.0))  # type: ignore[arg-type]
+    built = build(config)["model"]
+    assert built == Model(3, Adam(2.0)) and built is not config.model
+    assert isinstance(config.model.optimizer, Config)
+    assert build(config.broadcast(lr=4.0))["model"].optimizer == Adam(4.0)
+    plain = Model(3)
+    assert build([plain])[0] is plain
 
 
 def test_targets_of_many_kinds() -> None:

@@ -27,6 +27,10 @@ class Colour(enum.Enum):
     RED = 1
 
 
+class Mode(str, enum.Enum):
+    FAST = "fast"
+
+
 class Base: ...
 
 
@@ -92,6 +96,7 @@ FITS: list[tuple[Any, Any]] = [
     (1, Literal["a", 1]),
     (Colour.RED, Literal[Colour.RED]),
     (Colour.RED, Colour),
+    ("fast", Mode),
     ("a/b", Path),
     (PurePosixPath("a"), PurePosixPath),
     ([1], list[int]),
@@ -174,6 +179,7 @@ FAILS: list[tuple[Any, Any, str, str]] = [
     (Base(), type[Base], "", "type[Base]"),
     (1, Colour, "", "Colour"),
     ("RED", Colour, "", "Colour"),
+    ("slow", Mode, "", "Mode"),
     (Base(), Derived, "", "Derived"),
     ({"a": 1}, Data, "", "Data"),
     ("a", Number, "", "int"),

@@ -576,3 +576,63 @@ launch(run.Partial(second))
 """
     )
     assert job.value == 1
+
+
+def test_a_launcher_that_starts_the_main_module_again(script, node_python):
+    # As Lightning's does for the other processes of a machine.
+    job = script(
+        HEAD
+        + """
+import __main__, os, subprocess, sys
+def train():
+    rank = int(os.environ.get("LOCAL_RANK", 0))
+    print("rank", rank, flush=True)
+    if rank == 0:
+        command = [sys.executable, "-m", __main__.__spec__.name, *sys.argv[1:]]
+        subprocess.run(command, env={**os.environ, "LOCAL_RANK": "1"}, check=True)
+    return rank
+launch(run.Partial(train))
+""",
+        "--option",
+        python=node_python,
+    )
+    assert (job.value, job.out) == (0, "rank 0\nrank 1\n"), job.err
+
+
+def test_syntax_that_the_node_does_not_know(script, node_python):
+    job = script(
+        HEAD
+        + """
+def train():
+    match 1:
+        case 1: return "matched"
+launch(run.Partial(train))
+""",
+        python=node_python,
+    )
+    if job.status:
+        assert job.exception.type == "SyntaxError"
+        assert "the job was launched by Python {}.{} and runs under Python 3.".format(*sys.version_info) in job.exception.notes[0]
+        assert 'script.py", line 5' in job.exception.traceback
+    else:
+        assert job.value == "matched"
+
+
+def test_the_scripts_text_is_there_without_its_file(script, node_python):
+    job = script(
+        HEAD
+        + """
+import inspect, os
+class Net:
+    def go(self):
+        return 1  # of the class
+def train():
+    os.unlink(__file__)
+    raise ValueError(inspect.getsource(train) + inspect.getsource(Net.go))  # here
+launch(run.Partial(train))
+""",
+        python=node_python,
+    )
+    assert "# of the class" in job.exception.message
+    assert job.exception.message.startswith("def train():")
+    assert "# here" in job.exception.traceback

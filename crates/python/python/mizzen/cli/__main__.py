@@ -3,6 +3,9 @@
 The function may be decorated by ``run.cli.entrypoint`` or not. ``module.path:function`` imports a module instead; ``FILE.py`` alone is
 enough where it has one entry point; without a colon and an ending, the words name an entry point of an installed package.
 
+Unlike ``python FILE.py``, which runs the function in its own process, this makes a recorded job of it, on this machine unless an
+executor is named; ``--direct`` runs it in this process.
+
 A file runs as ``__main__``, as if by ``python FILE.py``, with the words behind it as ``sys.argv``, except for the blocks
 ``if __name__ == "__main__":``, which are left out; and a ``run.cli.main(…)`` outside of them runs nothing here, but its defaults
 hold.
@@ -41,7 +44,9 @@ def main(argv: list[str] | None = None) -> int:
         return _wrong(f"there is no file {path}")
     except ModuleNotFoundError as error:
         if error.name and (path == error.name or path.startswith(f"{error.name}.")):
-            return _wrong(f"there is no module `{path}`\nhint: a file is written FILE.py:function; modules are looked for on PYTHONPATH")
+            return _wrong(
+                f"there is no module `{path}`\nhint: a file is written FILE.py:function; modules are looked for on PYTHONPATH"
+            )
         _say_traceback(_without_own_frames(error), False)
         return 1
     except SystemExit:
@@ -54,6 +59,14 @@ def main(argv: list[str] | None = None) -> int:
     found = _choose(module, name, recording, path)
     if isinstance(found, int):
         return found
+    if found.type == "task" and found.enable_executor and found.default_executor is None:
+        # `mizzen run` records what it runs: without an executor's name that is a job on this machine.
+        from copy import copy
+
+        from mizzen.executor import LocalExecutor
+
+        found = copy(found)
+        found.default_executor = LocalExecutor()
     return run_command(found, rest, None, f"mizzen run {target}")
 
 
@@ -138,7 +151,9 @@ def _choose(module: ModuleType, name: str, recording: Recording, path: str) -> E
             return entry
     from mizzen.cli.errors import suggestion
 
-    functions = [key for key, item in vars(module).items() if callable(item) and getattr(item, "__module__", None) == module.__name__]
+    functions = [
+        key for key, item in vars(module).items() if callable(item) and getattr(item, "__module__", None) == module.__name__
+    ]
     hint = suggestion(name, [*functions, *(item.name for item in own)], otherwise="it has")
     return _wrong(f"{path} has no function `{name}`{hint}")
 

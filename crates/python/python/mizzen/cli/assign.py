@@ -29,7 +29,18 @@ from mizzen.cli.signature import MISSING, Parameter, annotations_of_class, descr
 from mizzen.cli.values import Scope, Value, convert, members_of, simplify
 from mizzen.errors import ConfigError
 
-__all__ = ["Positions", "apply", "assign_into", "complete", "is_buildable", "missing_arguments", "not_given_here", "place_of", "target_of", "value_at"]
+__all__ = [
+    "Positions",
+    "apply",
+    "assign_into",
+    "complete",
+    "is_buildable",
+    "missing_arguments",
+    "not_given_here",
+    "place_of",
+    "target_of",
+    "value_at",
+]
 
 _OPERATORS: dict[str, Callable[[Any, Any], object]] = {
     "+=": operators.add,
@@ -105,7 +116,7 @@ class _Place:
 
 def _own(default: object) -> object:
     """A copy of a default that others might change: signatures keep one object for all calls."""
-    return copy.deepcopy(default) if isinstance(default, (list, dict, set)) or is_buildable(default) else default
+    return copy.deepcopy(default) if isinstance(default, (list, dict, set, bytearray)) or is_buildable(default) else default
 
 
 def apply(config: Any, token: Assignment, scope: Scope) -> None:
@@ -156,7 +167,7 @@ def assign_into(holder: Any, path: Path, token: Assignment, scope: Scope) -> Non
 
 def _first(config: Any, token: Assignment, scope: Scope) -> _Place:
     name = token.path[0]
-    inner = Scope(None, "", "", token.text, scope.namespace)
+    inner = Scope(None, "", "", token.text, scope.namespace, scope.transform)
     return _step(config, name, token.path[:1], None, inner)
 
 
@@ -178,10 +189,16 @@ def _step(holder: Any, step: str | int, path: Path, annotation: object, scope: S
         key, item = arguments if len(arguments) == 2 else (Any, Any)
         if isinstance(step, str) and simplify(key) not in (str, Any):
             step = typing.cast("str", convert(step, key, here))
-        typed = annotations_of_class(typing.cast("type", simplify(annotation))) if hasattr(annotation, "__required_keys__") else None
-        if typed is not None:
+        elif isinstance(step, int) and simplify(key) is str:
+            shown = token_path(path)
+            raise UndefinedVariableError(f"the keys of `{shown}` are text\nhint: `{shown}.{step}`", scope.text)
+        kind = next((member for member in members_of(annotation) if hasattr(member, "__required_keys__")), None)
+        if kind is not None:
+            typed = annotations_of_class(typing.cast("type", kind))
             if step not in typed:
-                raise UndefinedVariableError(f"`{token_path(path)}` has no key `{step}`{suggestion(str(step), typed)}", scope.text)
+                raise UndefinedVariableError(
+                    f"`{token_path(path)}` has no key `{step}`{suggestion(str(step), typed)}", scope.text
+                )
             item = typed[str(step)]
         return _Place(holder, step, item, here, path)
     if isinstance(holder, (list, tuple)):
@@ -201,7 +218,9 @@ def _step(holder: Any, step: str | int, path: Path, annotation: object, scope: S
         raise UndefinedVariableError(f"`{token_path(path)}` is {holder!r}, and has no `{step}`", scope.text)
     fields = annotations_of_class(type(holder))
     if step not in fields and not hasattr(holder, step):
-        names = fields or {name: None for name in vars(holder) if not name.startswith("_")} if hasattr(holder, "__dict__") else fields
+        names = (
+            fields or {name: None for name in vars(holder) if not name.startswith("_")} if hasattr(holder, "__dict__") else fields
+        )
         raise UndefinedVariableError(
             f"`{token_path(path)}` is a `{type(holder).__name__}`, which has no `{step}`{suggestion(step, names, otherwise='it has')}",
             scope.text,
@@ -224,7 +243,7 @@ def _inside(place: _Place, step: str | int, path: Path) -> _Place:
         current = _begin(place, MISSING if current is MISSING else None)
         place.store(current)
     elif is_buildable(place.holder) and place.step not in place.holder.__arguments__:
-        place.store(current)  # a copy of the default becomes the argument, and is changed from here on
+        place.store(copy.deepcopy(current))  # a copy of the default becomes the argument, and is changed from here on
     if is_buildable(place.holder) and place.step in place.holder.__arguments__:
         current = place.holder.__arguments__[place.step]  # what is stored may be another object than what was handed in
     return _step(current, step, path, place.annotation, place.scope)
@@ -242,23 +261,28 @@ def _begin(place: _Place, current: object) -> object:
         return {}
     from mizzen.cli.scalars import reader_of
 
-    objects = [
-        kind for kind in plain if kind.__module__ != "builtins" and reader_of(kind) is None and not getattr(kind, "_is_protocol", False)
-    ]
-    if len(objects) == 1 and not _abstract(objects[0]):
+    objects = [kind for kind in plain if reader_of(kind) is None and _can_be_configured(kind)]
+    if len(objects) == 1:
         from mizzen.config import Config
 
         return Config(objects[0])
     shown = render_path(place.path)
     if current is None:
-        raise UndefinedVariableError(f"`{shown}` is None, so `{place.scope.text}` has nothing to set\nhint: give `{shown}=` first", place.scope.text)
+        raise UndefinedVariableError(
+            f"`{shown}` is None, so `{place.scope.text}` has nothing to set\nhint: give `{shown}=` first", place.scope.text
+        )
     raise UndefinedVariableError(
         f"`{shown}` has no value yet, so `{place.scope.text}` has nothing to set\nhint: give `{shown}=` first", place.scope.text
     )
 
 
-def _abstract(kind: type) -> bool:
-    return bool(getattr(kind, "__abstractmethods__", None))
+def _can_be_configured(kind: type) -> bool:
+    """Whether a class is one whose objects are made of arguments: no `Any`, no collection, no enum, nothing abstract."""
+    if kind.__module__ in ("builtins", "typing", "typing_extensions", "inspect", "collections", "collections.abc"):
+        return False
+    if hasattr(kind, "__members__") or getattr(kind, "_is_protocol", False):
+        return False
+    return not getattr(kind, "__abstractmethods__", None)
 
 
 def _assign(place: _Place, token: Assignment) -> None:
@@ -279,7 +303,9 @@ def _assign(place: _Place, token: Assignment) -> None:
     current = place.current()
     shown = render_path(place.path)
     if current is MISSING:
-        raise OperationError(f"`{shown}` has no value yet that `{token.operator}` could change\nhint: `{shown}={token.value}` sets it", token.text)
+        raise OperationError(
+            f"`{shown}` has no value yet that `{token.operator}` could change\nhint: `{shown}={token.value}` sets it", token.text
+        )
     operand = _operand(current, token, place)
     try:
         if token.operator == "+=" and isinstance(current, list):
@@ -287,7 +313,9 @@ def _assign(place: _Place, token: Assignment) -> None:
         else:
             result = _OPERATORS[token.operator](current, operand)
     except (TypeError, ZeroDivisionError, OverflowError, ValueError) as error:
-        raise OperationError(f"`{token.text}`: `{shown}` is {current!r} ({type(current).__name__}): {error}", token.text) from None
+        raise OperationError(
+            f"`{token.text}`: `{shown}` is {current!r} ({type(current).__name__}): {error}", token.text
+        ) from None
     _check(result, current, place, token)
     if result is current:
         result = copy.copy(result)
@@ -334,6 +362,8 @@ def _operand(current: object, token: Assignment, place: _Place) -> object:
         wanted = _same_kind(place.annotation, kind)
     elif isinstance(current, dict):
         wanted = _same_kind(place.annotation, kind)
+    elif kind.__module__ == "collections":
+        wanted = int if operator == "*=" else _same_kind(place.annotation, kind)
     elif kind.__module__ == "datetime":
         import datetime
 
@@ -412,8 +442,11 @@ class Positions:
                 raise ArgumentValueError(
                     f"`{token.text}`: the value without a name belongs to `{parameter.name}`, which has one already", token.text
                 )
-            inner = Scope(function, parameter.name, parameter.name, token.text, scope.namespace)
-            _assign(_Place(self.config, parameter.name, parameter.annotation, inner, (parameter.name,), parameter), _named(token, parameter))
+            inner = Scope(function, parameter.name, parameter.name, token.text, scope.namespace, scope.transform)
+            _assign(
+                _Place(self.config, parameter.name, parameter.annotation, inner, (parameter.name,), parameter),
+                _named(token, parameter),
+            )
         elif self.signature.var_positional is not None:
             parameter = self.signature.var_positional
             shown = f"{parameter.name}[{index - len(self.places)}]"

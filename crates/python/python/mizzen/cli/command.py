@@ -117,7 +117,7 @@ def run_command(
         if options.pop("help", False):
             from mizzen.cli.help import help_text
 
-            sys.stdout.write(help_text(entry, program or entry.name))
+            _print(help_text(entry, program or entry.name))
             return SUCCEEDED
         context = entry.run_ctx_cls(**options)
         config = context.configure(entry, line.tokens)
@@ -136,6 +136,16 @@ def run_command(
     if not _confirmed(entry, context, config):
         return INTERRUPTED
     return _run(entry, context, config)
+
+
+def _print(text: str) -> None:
+    """Writes to standard output, of which ``| head`` may want no more."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would complain once more when it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _export(context: Any, config: Any) -> bool:
@@ -222,10 +232,21 @@ def _interact(entry: Entrypoint, context: Any, config: Any) -> None:
 
     names: dict[str, Any] = {"run": mizzen, "task": config, "ctx": context, "entrypoint": entry}
     banner = f"`task` is {entry.path} as configured, `ctx` how it is run; ctx.execute(entrypoint, task) runs it. Ctrl-D leaves."
-    try:
-        import readline  # noqa: F401  # gives the interpreter its history and line editing
-    except ImportError:
-        pass
+    if sys.stdin is not None and sys.stdin.isatty():
+        from importlib import import_module
+
+        try:
+            ipython: Any = import_module("IPython")
+        except ImportError:
+            pass
+        else:
+            print(banner)
+            ipython.start_ipython(argv=["--no-banner"], user_ns=names)
+            return
+        try:
+            import readline  # noqa: F401  # gives the interpreter its history and line editing
+        except ImportError:
+            pass
     code.interact(banner, local=names, exitmsg="")
 
 
@@ -323,7 +344,10 @@ def run_registered(argv: Sequence[str], *, load: bool) -> int:
         word = words[0]
         inner = found.get(word, found.get(word.replace("-", "_")))
         if inner is None:
-            print(f"error: there is no command `{' '.join([*taken, word])}`{suggestion(word, found, otherwise='there are')}", file=sys.stderr)
+            print(
+                f"error: there is no command `{' '.join([*taken, word])}`{suggestion(word, found, otherwise='there are')}",
+                file=sys.stderr,
+            )
             for problem in problems:
                 print(f"note: {problem}", file=sys.stderr)
             return USAGE

@@ -11,7 +11,6 @@ from mizzen.cli.arguments import Assignment, Positional, render_path
 from mizzen.cli.errors import ArgumentValueError, UndefinedVariableError, suggestion
 from mizzen.cli.signature import Signature, namespace_of, signature_of
 from mizzen.cli.values import Scope, Value, convert
-from mizzen.errors import ConfigError, NotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -158,11 +157,11 @@ class RunContext:
         elif isinstance(entry.default_factory, str):
             made = named_factory(entry.default_factory, entry.fn, scope)
         elif entry.default_factory is not None:
-            made = call_factory(entry.default_factory, [], scope)
+            made = call_factory(entry.default_factory, [], scope, now=True)
         else:
             default = next((item for item in factories_for(None, entry.fn) if item.default), None)
             if default is not None:
-                made = call_factory(default.function, [], scope, name=default.name)
+                made = call_factory(default.function, [], scope, name=default.name, now=True)
         if made is None:
             return Partial(entry.fn)
         if not is_buildable(made):
@@ -235,7 +234,9 @@ class RunContext:
 
     def _take_field(self, token: Assignment, field: str, rest: tuple[str | int, ...]) -> None:
         if field not in (*_TEXTS, *_SWITCHES) or rest or token.operator != "=":
-            hint = suggestion(field, [f"run.{name}" for name in ("executor", "plugins", *_TEXTS, *_SWITCHES)], otherwise="there are")
+            hint = suggestion(
+                field, [f"run.{name}" for name in ("executor", "plugins", *_TEXTS, *_SWITCHES)], otherwise="there are"
+            )
             nearest = suggestion(field, ("executor", "plugins", *_TEXTS, *_SWITCHES)) if "did you mean" not in hint else hint
             shown = render_path(token.path)
             raise UndefinedVariableError(f"there is no `{shown}`{nearest if 'did you mean' in nearest else hint}", token.text)
@@ -250,7 +251,9 @@ class RunContext:
     ) -> None:
         if not rest:
             if token.operator != "=":
-                raise ArgumentValueError(f"`{token.text}`: an executor is set by `=`, its settings by `executor.NAME{token.operator}…`", token.text)
+                raise ArgumentValueError(
+                    f"`{token.text}`: an executor is set by `=`, its settings by `executor.NAME{token.operator}…`", token.text
+                )
             self.executor = self.parse_executor(token.value, entry, token.text, namespace)
             return
         if self.executor is None:
@@ -273,45 +276,10 @@ class RunContext:
         Raises:
             ArgumentError: there is none of that name, or its arguments are wrong.
         """
-        from mizzen.cli import objects
-        from mizzen.cli.values import Mismatch
-        from mizzen.executor import Executor, import_executor
-
-        import mizzen
+        from mizzen.cli.executors import executor_of
 
         names = namespace_of(entry.fn) if namespace is None else namespace
-        scope = Scope(entry.fn, "executor", "executor", argument or f"executor={value}", names)
-        written = Value(value)
-        tree = written.tree
-        if tree[0] not in ("name", "call", "text") or (tree[0] == "text" and not tree[1]):
-            raise ArgumentValueError(f"`{scope.text}`: an executor is named: `executor=NAME` or `executor=NAME(nodes=2)`", scope.text)
-        name, given = str(tree[1]), list(tree[2]) if tree[0] == "call" else []
-        if tree[0] != "text":
-            try:
-                return objects.read_object(written, Executor, Executor, scope)
-            except Mismatch as error:
-                unknown = error
-            kind = getattr(mizzen, name, None) if name in mizzen.__all__ else None
-            if isinstance(kind, type) and issubclass(kind, Executor):
-                return objects.call(kind, given, scope)
-        try:
-            found: Any = import_executor(name) if not given else import_executor(name, call=False)
-            if given:
-                function = found if callable(found) and not isinstance(found, Executor) else type(found)
-                _, typed = objects.type_arguments(function, given, scope)
-                settings: dict[str, Any] = typed
-                found = import_executor(name, **settings)
-            return found
-        except NotFoundError as error:
-            kinds = _executor_kinds()
-            if name in kinds:
-                return objects.call(kinds[name], given, scope)
-            hint = suggestion(name, _executor_names(entry, str(error)))
-            message = str(error).partition("\nhint: ")
-            more = f"\n{hint.strip()}" if hint else f"\nhint: {message[2]}" if message[2] else ""
-            raise UndefinedVariableError(f"`{scope.text}`: {message[0]}{more}", scope.text) from (error if tree[0] == "text" else unknown)
-        except ConfigError as error:
-            raise ArgumentValueError(f"`{scope.text}`: {error}", scope.text) from error
+        return executor_of(value, Scope(entry.fn, "executor", "executor", argument or f"executor={value}", names))
 
     def _take_plugins(
         self, token: Assignment, rest: tuple[str | int, ...], entry: Entrypoint, namespace: Mapping[str, object]
@@ -339,7 +307,8 @@ class RunContext:
         if isinstance(rest[0], str):
             if len(self.plugins) != 1:
                 raise ArgumentValueError(
-                    f"`{token.text}`: there are {len(self.plugins)} plugins\nhint: say which: `plugins[0].{rest[0]}{token.operator}…`", token.text
+                    f"`{token.text}`: there are {len(self.plugins)} plugins\nhint: say which: `plugins[0].{rest[0]}{token.operator}…`",
+                    token.text,
                 )
             rest = (0, *rest)
         assign_into(self.plugins, rest, token, scope)
@@ -434,22 +403,6 @@ def _arguments(node: object, where: str, entry: Entrypoint) -> dict[str, object]
         decoded: Any = decode({"_target_": f"builtins.{entry.name}", **document})
         return dict(decoded.__arguments__)
     return document
-
-
-def _executor_kinds() -> dict[str, Any]:
-    import importlib
-
-    from mizzen.executor import base
-
-    return {name: getattr(importlib.import_module(module), cls) for name, (module, cls) in getattr(base, "KINDS", {}).items()}
-
-
-def _executor_names(entry: Entrypoint, message: str) -> list[str]:
-    from mizzen.cli.factories import factories_for
-    from mizzen.executor import Executor
-
-    names = [item.name for item in factories_for(Executor, entry.fn, "executor")]
-    return [*names, *_executor_kinds()]
 
 
 def context_parameter(entry: Entrypoint, signature: Signature) -> tuple[str, ...]:

@@ -43,11 +43,22 @@ class CLIException(ArgumentError):
         self.arg = arg
         self.context: dict[str, object] = dict(context or {})
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Worker processes pickle what they raise; subclasses take other arguments than the message.
+        return (_unpickle, (type(self), self.args, dict(self.__dict__)))
+
     def user_friendly_message(self) -> str:
         """The message with the argument that it is about."""
         if self.arg and self.arg not in self.message:
             return f"in `{self.arg}`: {self.message}"
         return self.message
+
+
+def _unpickle(kind: type[CLIException], arguments: tuple[object, ...], fields: dict[str, object]) -> CLIException:
+    error = kind.__new__(kind)
+    Exception.__init__(error, *arguments)
+    error.__dict__.update(fields)
+    return error
 
 
 class ArgumentParsingError(CLIException):

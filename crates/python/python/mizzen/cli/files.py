@@ -73,7 +73,7 @@ def read_file_value(text: str, annotation: object, scope: Scope) -> object:
     members = members_of(annotation)
     if all(member is str or member is types.NoneType or _is_path(member) for member in members) or isinstance(annotation, str):
         return convert(text, annotation, scope)
-    return typed(load(text[1:], scope.text), annotation, scope)
+    return typed(load(text[1:], scope.text, scope.transform), annotation, scope)
 
 
 def _is_path(member: object) -> bool:
@@ -198,12 +198,16 @@ def _typed_list(node: list[object], members: list[object], annotation: object, s
             variadic = len(arguments) == 2 and arguments[1] is Ellipsis
             kinds = [arguments[0]] * len(node) if variadic else list(arguments) or [Any] * len(node)
             if len(kinds) == len(node):
-                return tuple(_typed(item, kind, scope.at(f"{scope.path}[{i}]")) for i, (item, kind) in enumerate(zip(node, kinds)))
+                return tuple(
+                    _typed(item, kind, scope.at(f"{scope.path}[{i}]")) for i, (item, kind) in enumerate(zip(node, kinds))
+                )
         elif issubclass(origin, (list, set, frozenset)) or origin.__module__ == "collections.abc":
             kind = arguments[0] if arguments else Any
             items = [_typed(item, kind, scope.at(f"{scope.path}[{i}]")) for i, item in enumerate(node)]
-            return items if not issubclass(origin, (set, frozenset)) and "Set" not in origin.__name__ else (
-                frozenset(items) if origin is frozenset else set(items)
+            return (
+                items
+                if not issubclass(origin, (set, frozenset)) and "Set" not in origin.__name__
+                else (frozenset(items) if origin is frozenset else set(items))
             )
     raise ArgumentValueError(f"`{scope.path}`: expected {describe(annotation)}, but the file has a list there", scope.text)
 
@@ -265,7 +269,8 @@ def interpolate(text: str, config: Any, argument: str) -> str:
                 setting = os.environ.get(variable.strip())
                 if setting is None and not comma:
                     raise UndefinedVariableError(
-                        f"the environment has no `{variable.strip()}`\nhint: `${{env:{variable.strip()},DEFAULT}}` gives a default", argument
+                        f"the environment has no `{variable.strip()}`\nhint: `${{env:{variable.strip()},DEFAULT}}` gives a default",
+                        argument,
                     )
                 return default.strip() if setting is None else setting
         from mizzen import _core

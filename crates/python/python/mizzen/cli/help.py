@@ -40,7 +40,9 @@ def docstring_parts(text: str | None) -> tuple[str, dict[str, str]]:
             continue
         if _SECTION.match(stripped) and (stripped.endswith(":") or underlined):
             state, base, current = ("numpy" if underlined else "google"), indent, ""
-        elif (_OTHER.match(stripped) and (stripped.endswith(":") or underlined)) or re.match(r":(returns?|rtype|raises?)\b", stripped):
+        elif (_OTHER.match(stripped) and (stripped.endswith(":") or underlined)) or re.match(
+            r":(returns?|rtype|raises?)\b", stripped
+        ):
             state = "other"
         elif sphinx:
             state, base, current = "sphinx", indent, sphinx[1]
@@ -116,7 +118,11 @@ def help_text(entry: Entrypoint, program: str, width: int | None = None) -> str:
             ("executor=NAME", ["where it runs: NAME, NAME(nodes=2); executor.SETTING=value changes a setting"]),
             ("plugins=NAME", ["plugins: NAME, NAME(a=1), [NAME, NAME]; plugins[0].SETTING=value changes a setting"]),
         ]
-        lines += ["executor", *_table([row for row in place if row[0].partition("=")[0] not in signature.parameters], columns), ""]
+        lines += [
+            "executor",
+            *_table([row for row in place if row[0].partition("=")[0] not in signature.parameters], columns),
+            "",
+        ]
     flags = [(f"{', '.join(flag.names)}{f' {flag.metavar}' if flag.metavar else ''}", [flag.help]) for flag in FLAGS if flag.help]
     lines += ["flags", *_table(flags, columns)]
     return "\n".join(lines) + "\n"
@@ -146,7 +152,9 @@ def _about(item: Parameter, note: str, entry: Entrypoint) -> list[str]:
     if item.required:
         made = [found for found in factories_for(item.annotation, entry.fn, item.name) if found.default]
         about.append(f"by default {made[0].name}()" if made else "required")
-    names = list(dict.fromkeys(_call(found.function, found.name) for found in factories_for(item.annotation, entry.fn, item.name)))
+    names = list(
+        dict.fromkeys(_call(found.function, found.name) for found in factories_for(item.annotation, entry.fn, item.name))
+    )
     if names:
         about.append(f"factories: {', '.join(names)}")
     wanted = value_type(item.annotation)

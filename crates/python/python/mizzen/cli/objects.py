@@ -67,6 +67,10 @@ def read_object(value: Value, kind: type, annotation: object, scope: Scope) -> o
     found = _find(name, wanted, scope)
     if isinstance(found, Factory):
         return call_factory(found.function, given or [], scope, name=name, partial=partial)
+    if found is _NOTHING and isinstance(wanted, type) and _is_executor(wanted):
+        from mizzen.cli.executors import executor_by_name
+
+        return executor_by_name(name, given or [], scope)
     if found is _NOTHING:
         raise Mismatch(f"`{name}` is none{_offers(wanted, scope, name)}")
     if isinstance(found, type) and wanted is not type:
@@ -77,7 +81,19 @@ def read_object(value: Value, kind: type, annotation: object, scope: Scope) -> o
         return call_factory(found, given or [], scope, name=name, partial=partial)
     if given is not None:
         raise Mismatch(f"`{name}` is a value and can't be called")
-    return found
+    return _fresh(found)
+
+
+def _fresh(value: Any) -> object:
+    """A copy of what overrides may reach into, so that they change nobody else's; constants stay what they are."""
+    import copy
+
+    copied = is_buildable_type(type(value)) or isinstance(value, (list, dict)) or hasattr(value, "__dataclass_fields__")
+    return typing.cast("object", copy.deepcopy(value)) if copied and not isinstance(value, type) else value
+
+
+def _is_executor(wanted: type) -> bool:
+    return any(base.__name__ == "Executor" and base.__module__.startswith("mizzen.executor") for base in wanted.__mro__)
 
 
 def collection_from_factory(value: Value, annotation: object, scope: Scope) -> object:
@@ -133,18 +149,17 @@ def _find(name: str, wanted: object, scope: Scope) -> object:
         if imported is not _NOTHING and _fits(imported, wanted, dotted=True):
             return imported
         if imported is not _NOTHING and callable(imported) and made_by(imported) is None:
-            raise ArgumentValueError(
-                f"`{scope.path}`: nothing says that `{name}` makes {describe(wanted)}, so it is not called"
-                f"\nhint: annotate what it returns (`-> {describe(wanted)}`), or register it with `@run.cli.factory`",
-                scope.text,
-            )
+            raise _not_called(name, wanted)
     elif visible is not _NOTHING and callable(visible) and not isinstance(visible, type) and made_by(visible) is None:
-        raise ArgumentValueError(
-            f"`{scope.path}`: nothing says that `{name}` makes {describe(wanted)}, so it is not called"
-            f"\nhint: annotate what it returns (`-> {describe(wanted)}`), or register it with `@run.cli.factory`",
-            scope.text,
-        )
+        raise _not_called(name, wanted)
     return _NOTHING
+
+
+def _not_called(name: str, wanted: object) -> Mismatch:
+    return Mismatch(
+        f"nothing says what `{name}` makes, so it is not called"
+        f"\nhint: annotate what it returns (`-> {describe(wanted)}`), or register it with `@run.cli.factory`"
+    )
 
 
 def _fits(found: object, wanted: object, *, dotted: bool) -> bool:
@@ -228,7 +243,9 @@ def type_arguments(
             raise ArgumentValueError(f"`{inner.path}` is given twice", scope.text)
         named[name] = convert(Value(None, tree), found.annotation, inner)
     # Arguments with a name are kept by it where they can be: overrides that come later find them there.
-    kept = next((index for index, item in enumerate(places[: len(positional)]) if item.kind.name != "POSITIONAL_ONLY"), len(positional))
+    kept = next(
+        (index for index, item in enumerate(places[: len(positional)]) if item.kind.name != "POSITIONAL_ONLY"), len(positional)
+    )
     if len(positional) <= len(places):
         named = {**{item.name: value for item, value in zip(places[kept:], positional[kept:])}, **named}
         positional = positional[:kept]
@@ -242,9 +259,7 @@ def unknown_argument(name: str, signature: Signature, scope: Scope) -> Undefined
     return UndefinedVariableError(f"`{called}` has no argument `{name}`{hint}", scope.text, {"argument": name})
 
 
-def call(
-    function: Callable[..., object], given: list[tuple[str | None, Tree]], scope: Scope, *, partial: bool = False
-) -> object:
+def call(function: Callable[..., object], given: list[tuple[str | None, Tree]], scope: Scope, *, partial: bool = False) -> object:
     """A ``Config`` (or ``Partial``) of a call. Nothing is called: that happens in the job."""
     from mizzen.config import Config, Partial
 
@@ -257,22 +272,28 @@ def call(
 
 
 def call_factory(
-    function: Callable[..., object], given: list[tuple[str | None, Tree]], scope: Scope, *, name: str = "", partial: bool = False
+    function: Callable[..., object],
+    given: list[tuple[str | None, Tree]],
+    scope: Scope,
+    *,
+    name: str = "",
+    partial: bool = False,
+    now: bool = False,
 ) -> object:
     """What a factory makes.
 
     A factory that gives configurations (its annotation says ``Config``, it is an ``autoconvert`` function, or it makes a dataclass)
     is called here, so that overrides can reach into what it gives. Any other is left to the job, which calls it with these
-    arguments: what it makes, say a model on a GPU, is of no use in the launching process.
+    arguments: what it makes, say a model on a GPU, is of no use in the launching process. With ``now`` it is called in any case.
     """
-    if not _gives_configuration(function):
+    if not now and not _gives_configuration(function):
         return call(function, given, scope, partial=partial)
     from mizzen.config import Config, Partial
 
     positional, named = type_arguments(function, given, scope)
     called = name or getattr(function, "__name__", str(function))
     try:
-        made = function(*positional, **named)
+        made = typing.cast("Any", _fresh(function(*positional, **named)))
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise ArgumentValueError(f"`{scope.path}`: the factory `{called}` failed: {reason}", scope.text) from error
@@ -321,14 +342,15 @@ def named_factory(text: str, function: Callable[..., object], scope: Scope) -> o
     if tree[0] in ("name", "call"):
         for item in candidates:
             if item.name == tree[1]:
-                return call_factory(item.function, list(tree[2]) if tree[0] == "call" else [], scope, name=item.name)
+                return call_factory(item.function, list(tree[2]) if tree[0] == "call" else [], scope, name=item.name, now=True)
         if tree[0] in ("name", "call") and "." in tree[1]:
             found = import_name(str(tree[1]), scope)
             returns = signature_of(found).returns if callable(found) else None
-            if callable(found) and (hasattr(found, "__auto_config__") or any(
-                is_buildable_type(typing.get_origin(member) or member) for member in members_of(returns)
-            )):
-                return call_factory(found, list(tree[2]) if tree[0] == "call" else [], scope, name=str(tree[1]))
+            if callable(found) and (
+                hasattr(found, "__auto_config__")
+                or any(is_buildable_type(typing.get_origin(member) or member) for member in members_of(returns))
+            ):
+                return call_factory(found, list(tree[2]) if tree[0] == "call" else [], scope, name=str(tree[1]), now=True)
     called = getattr(function, "__name__", str(function))
     hint = suggestion(text.partition("(")[0], [item.name for item in candidates]) or (
         f"\nhint: register one with `@run.cli.factory(target={called})`"

@@ -97,7 +97,14 @@ def configure(
     """
     from mizzen.cli import assign
 
-    scope = Scope(namespace=namespace)
+    inside = None
+    if transform is not None:
+        given = transform
+
+        def inside(text: str) -> str:
+            return given(text, text)
+
+    scope = Scope(namespace=namespace, transform=inside)
     places = assign.Positions(config, skip)
     for token in tokens:
         if transform is not None:

@@ -98,13 +98,50 @@ def resolve(annotation: object, namespace: Mapping[str, object], local: Mapping[
     if isinstance(annotation, typing.ForwardRef):
         annotation = annotation.__forward_arg__
     if not isinstance(annotation, str):
-        return annotation
+        return _resolve_inside(annotation, namespace, local) if _has_forward(annotation) else annotation
     try:
         # What an annotation's author wrote, not what the command line says: evaluated as Python itself would do it.
         value = eval(annotation, dict(namespace), dict(local or {}))
     except Exception:
         return annotation
-    return resolve(value, namespace, local) if isinstance(value, (str, typing.ForwardRef)) and value != annotation else value
+    return resolve(value, namespace, local) if value != annotation else value
+
+
+def _has_forward(annotation: object) -> bool:
+    """Whether a name is still to be looked up inside, as in ``Optional["Model"]``."""
+    if typing.get_origin(annotation) is typing.Literal:
+        return False
+    return any(isinstance(item, (str, typing.ForwardRef)) or _has_forward(item) for item in typing.get_args(annotation))
+
+
+class _Holder:
+    """Carries an annotation to `typing.get_type_hints`."""
+
+    def __init__(self, annotation: object) -> None:
+        self.__annotations__ = {"value": annotation}
+
+
+def _with_references(annotation: typing.Any) -> object:
+    """``list["Model"]`` as ``list[ForwardRef("Model")]``: Python 3.10 looks up only these."""
+    arguments = typing.get_args(annotation)
+    if not arguments or typing.get_origin(annotation) in (typing.Literal, typing.Annotated):
+        return annotation
+    made = tuple(typing.ForwardRef(item) if isinstance(item, str) else _with_references(item) for item in arguments)
+    if made == arguments:
+        return annotation
+    if isinstance(annotation, types.GenericAlias):
+        return types.GenericAlias(typing.get_origin(annotation), made)
+    return annotation.copy_with(made) if hasattr(annotation, "copy_with") else annotation
+
+
+def _resolve_inside(annotation: object, namespace: Mapping[str, object], local: Mapping[str, object] | None) -> object:
+    try:
+        hints = typing.get_type_hints(
+            _Holder(_with_references(annotation)), dict(namespace), dict(local or {}), include_extras=True
+        )
+    except Exception:
+        return annotation  # the part that can't be resolved is read as raw text
+    return hints["value"]
 
 
 _signatures: dict[int, tuple[object, Signature]] = {}

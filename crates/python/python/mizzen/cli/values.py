@@ -19,7 +19,7 @@ import collections.abc
 import enum
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from mizzen.cli import scalars
@@ -28,129 +28,15 @@ from mizzen.cli.errors import (
     DictParseError,
     ListParseError,
     LiteralParseError,
-    ParseError,
     suggestion,
 )
 from mizzen.cli.signature import MISSING, annotations_of_class, describe
+from mizzen.cli.written import Mismatch, Scope, Tree, Value, written
 from mizzen.errors import ArgumentError
 
-__all__ = ["Mismatch", "Scope", "Value", "convert", "members_of", "read", "register_parser", "simplify", "type_parser"]
+__all__ = ["Mismatch", "Scope", "Tree", "Value", "convert", "members_of", "read", "register_parser", "simplify", "type_parser"]
 
-Tree = tuple[Any, ...]
 _Function = typing.TypeVar("_Function", bound=Callable[[str], object])
-
-
-class Scope:
-    """Where a value is to go: for messages, and for the names that are visible there.
-
-    Attributes:
-        function: the callable whose argument it is.
-        argument: the argument's name.
-        path: the value's place as the user would write it.
-        text: the word of the command line (or the file) that it comes from.
-        namespace: the names that are visible where the entry point is defined.
-    """
-
-    __slots__ = ("argument", "function", "namespace", "path", "text")
-
-    def __init__(
-        self,
-        function: object = None,
-        argument: str = "",
-        path: str = "",
-        text: str = "",
-        namespace: Mapping[str, object] | None = None,
-    ) -> None:
-        self.function = function
-        self.argument = argument
-        self.path = path or argument
-        self.text = text
-        self.namespace: Mapping[str, object] = {} if namespace is None else namespace
-
-    def at(self, path: str) -> Scope:
-        """The same at another place."""
-        return Scope(self.function, self.argument, path, self.text, self.namespace)
-
-    def of(self, function: object, argument: str, path: str) -> Scope:
-        """The place of another callable's argument."""
-        return Scope(function, argument, path, self.text, self.namespace)
-
-
-class Value:
-    """A value as it was written; its tree is made when it is first needed."""
-
-    __slots__ = ("_tree", "text")
-
-    def __init__(self, text: str | None, tree: Tree | None = None) -> None:
-        self.text = text
-        self._tree = tree
-
-    @property
-    def tree(self) -> Tree:
-        """The tree that the grammar makes of it.
-
-        Raises:
-            ArgumentError: brackets or quotes don't match.
-        """
-        if self._tree is None:
-            from mizzen import _core
-
-            self._tree = tuple(_core.parse_value(self.text or "")) if self.text and self.text.strip() else ("text", "", False)
-        return self._tree
-
-    def tree_kind(self) -> str:
-        """The tree's kind; empty if brackets or quotes don't match."""
-        try:
-            return str(self.tree[0])
-        except ArgumentError:
-            return ""
-
-    def word(self) -> tuple[str, bool] | None:
-        """The text and whether it was quoted; ``None`` if it is no single word."""
-        if self.text is not None and not self.text.lstrip().startswith(('"', "'")):
-            return (self.text.strip(), False)
-        try:
-            tree = self.tree
-        except ArgumentError:
-            return (self.text or "", False)
-        if tree[0] == "text":
-            return (str(tree[1]), bool(tree[2]))
-        if tree[0] in ("number", "name"):
-            return (str(tree[1]), False)
-        return None if self.text is None else (self.text, False)
-
-    def unquoted(self) -> str | None:
-        """The word, if it was not quoted."""
-        word = self.word()
-        return word[0] if word is not None and not word[1] else None
-
-    def written(self) -> str:
-        """For messages."""
-        return self.text if self.text is not None else _written(self._tree or ("text", "", False))
-
-
-def _written(tree: Tree) -> str:
-    kind = tree[0]
-    if kind == "text":
-        return repr(tree[1]) if tree[2] else str(tree[1])
-    if kind in ("number", "name"):
-        return str(tree[1])
-    if kind == "call":
-        given = ", ".join(_written(item) if name is None else f"{name}={_written(item)}" for name, item in tree[2])
-        return f"{tree[1]}({given})"
-    if kind == "dict":
-        return "{" + ", ".join(f"{_written(key)}: {_written(item)}" for key, item in tree[1]) + "}"
-    brackets = {"list": "[]", "tuple": "()", "set": "{}"}[kind]
-    return brackets[0] + ", ".join(_written(item) for item in tree[1]) + brackets[1]
-
-
-class Mismatch(Exception):
-    """A value is not what an annotation asks for: another member of a union may fit."""
-
-    def __init__(self, reason: str, kind: type[ParseError] = ParseError) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.kind = kind
 
 
 def convert(value: str | Value, annotation: object, scope: Scope) -> object:
@@ -164,14 +50,14 @@ def convert(value: str | Value, annotation: object, scope: Scope) -> object:
     Raises:
         ArgumentError: it can't be read so; the message names the argument and what is wrong.
     """
-    written = value if isinstance(value, Value) else Value(value)
+    given = value if isinstance(value, Value) else Value(value)
     try:
-        return read(written, annotation, scope)
+        return read(given, annotation, scope)
     except Mismatch as error:
         where = f"`{scope.path}`: " if scope.path else ""
-        context: dict[str, object] = {"expected": describe(annotation), "value": written.written(), "argument": scope.path}
+        context: dict[str, object] = {"expected": describe(annotation), "value": given.written(), "argument": scope.path}
         message = f"{where}expected {describe(annotation)}, but {error.reason}"
-        failure = error.kind(written.written(), annotation, message, scope.text, context)
+        failure = error.kind(given.written(), annotation, message, scope.text, context)
         failure.path = f".{scope.path}" if scope.path else ""
         raise failure from None
 
@@ -183,9 +69,7 @@ _parsers: dict[object, Callable[[str], object]] = {}
 def register_parser(annotation: object) -> Callable[[_Function], _Function]: ...
 @typing.overload
 def register_parser(annotation: object, function: _Function) -> _Function: ...
-def register_parser(
-    annotation: object, function: _Function | None = None
-) -> _Function | Callable[[_Function], _Function]:
+def register_parser(annotation: object, function: _Function | None = None) -> _Function | Callable[[_Function], _Function]:
     """Says how values of a type are read: ``register_parser(Shape, read_shape)``, or as a decorator ``@register_parser(Shape)``.
 
     Args:
@@ -325,8 +209,11 @@ def read(value: Value, annotation: object, scope: Scope) -> object:
         items = _read_items(value, ("set", "list", "tuple"), "a set, such as {1, 2}", arguments[0] if arguments else Any, scope)
         return frozenset(items) if kind is frozenset else set(items)
     if kind in _DICTS or kind in (collections.OrderedDict, collections.defaultdict, collections.Counter):
-        key, item = (*arguments, int, int)[:2] if kind is collections.Counter else (arguments or (Any, Any))
-        return _read_dict(value, key, item, scope)
+        key, item = (arguments[0] if arguments else Any, int) if kind is collections.Counter else (arguments or (Any, Any))
+        found = _read_dict(value, key, item, scope)
+        if kind is collections.defaultdict:
+            return collections.defaultdict(item if isinstance(item, type) else None, found)
+        return kind(found) if kind in (collections.OrderedDict, collections.Counter) else found
     if kind is type:
         from mizzen.cli import objects
 
@@ -440,7 +327,9 @@ def _read_union(value: Value, annotation: object, scope: Scope) -> object:
             reasons.append(error.reason)
     if len(set(reasons)) == 1:
         raise Mismatch(reasons[0])
-    hints = [reason for reason in reasons if "\nhint: did you mean" in reason] or [reason for reason in reasons if "\nhint: " in reason]
+    hints = [reason for reason in reasons if "\nhint: did you mean" in reason] or [
+        reason for reason in reasons if "\nhint: " in reason
+    ]
     raise Mismatch(hints[0] if hints else f"`{value.written()}` is none of them")
 
 
@@ -550,7 +439,9 @@ def _read_items(value: Value, kinds: tuple[str, ...], wanted: str, annotation: o
             text = value.written()
             brackets = {"list": "[]", "tuple": "()", "set": "{}"}[kinds[0]]
             hint = f"\nhint: {scope.path}={brackets[0]}{text}{',' if kinds[0] == 'tuple' else ''}{brackets[1]}"
-        raise Mismatch(f"`{value.written()}` is not {wanted}{hint}", ListParseError if kinds[0] == "list" else CollectionParseError)
+        raise Mismatch(
+            f"`{value.written()}` is not {wanted}{hint}", ListParseError if kinds[0] == "list" else CollectionParseError
+        )
     return [
         typing.cast("Any", _hashed if kinds[0] == "set" else _same)(_element(item, annotation, scope, f"[{index}]"))
         for index, item in enumerate(tree[1])
@@ -608,7 +499,7 @@ def _read_dict(value: Value, key: object, item: object, scope: Scope) -> dict[ob
         raise Mismatch(f"`{value.written()}` is not a dictionary, such as {{a: 1}}", DictParseError)
     found: dict[object, object] = {}
     for name, element in tree[1]:
-        step = f"[{_written(name)}]"
+        step = f"[{written(name)}]"
         found[_hashed(_element(name, key, scope, step))] = _element(element, item, scope, step)
     return found
 
@@ -666,5 +557,3 @@ def _read_named_tuple(value: Value, kind: type, scope: Scope) -> object:
         return kind(**found)
     except TypeError as error:
         raise Mismatch(f"`{value.written()}` does not fit: {error}", CollectionParseError) from None
-
-

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         build as build,
         iterate as iterate,
         targets as targets,
+        validate as validate,
     )
     from mizzen.config.converting import (
         autoconvert as autoconvert,
@@ -77,7 +78,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "mizzen.config.buildable": ("Buildable", "Config", "Partial"),
-    "mizzen.config.building": ("build", "iterate", "targets"),
+    "mizzen.config.building": ("build", "iterate", "targets", "validate"),
     "mizzen.config.converting": ("autoconvert", "default_autoconfig_buildable", "dryrun_fn"),
     "mizzen.config.dicts": ("from_dict",),
     "mizzen.config.diff": ("Difference", "difference"),

@@ -20,6 +20,8 @@ from mizzen.errors import ConfigError, ConfigTypeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from os import PathLike
+
     from typing_extensions import Self
 
     from mizzen.config.building import build as build, iterate as iterate
@@ -46,15 +48,15 @@ class Buildable(Generic[T]):
     __positional__: list[Any]
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, fn_or_cls: Callable[..., T] | Buildable[T] | Target | str | dict[str, Any], /, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, fn_or_cls: Any, /, *args: Any, **kwargs: Any) -> None:
         """Makes a configuration of a callable.
 
         Args:
             fn_or_cls: a function, class, or other callable; its import path as text; another Buildable (its arguments are taken over);
                 or a dict, which gives a configuration of that dict.
             args: positional arguments.
-            bind_args: whether values that are dataclass objects become Configs, and parameters annotated with
-                `OptionalDefaultConfig` get theirs.
+            bind_args: whether values that are dataclass objects become Configs, and parameters get one that have it for their
+                default, or ask for it by `OptionalDefaultConfig`.
             kwargs: arguments by name.
 
         Raises:
@@ -93,9 +95,9 @@ class Buildable(Generic[T]):
                             raise _type_error(info, mismatch)
                 arguments[name] = value
             if bind_args and info is not None and info.automatic:
-                for name, kind, wanted in info.automatic:
+                for name, make in info.automatic:
                     if name not in arguments and name not in info.positional[: len(given)]:
-                        arguments[name] = kind(wanted)
+                        arguments[name] = make()
 
     @property
     def __arguments__(self) -> dict[str, Any]:
@@ -261,7 +263,7 @@ class Buildable(Generic[T]):
 
         return visualize(self, **options)
 
-    def save_config_img(self, path: str, **options: Any) -> None:
+    def save_config_img(self, path: str | PathLike[str], **options: Any) -> None:
         """Writes the picture into a file: its ending says in which format (``.png``, ``.svg``, ``.pdf``).
 
         Args:
@@ -320,14 +322,14 @@ class Config(Buildable[T]):
     __slots__ = ()
 
     if TYPE_CHECKING:
-
+        # `bind_args` is among the keyword arguments, so that `**arguments` of any type may be given.
         @overload
-        def __init__(self, fn_or_cls: Callable[..., T], /, *args: Any, bind_args: bool = True, **kwargs: Any) -> None: ...
+        def __init__(self: Config[dict[str, Any]], fn_or_cls: type[dict[Any, Any]] | dict[Any, Any], /, *args: Any, **kwargs: Any) -> None: ...
         @overload
-        def __init__(self, fn_or_cls: Buildable[T], /, *args: Any, bind_args: bool = True, **kwargs: Any) -> None: ...
+        def __init__(self: Config[Any], fn_or_cls: Target | str, /, *args: Any, **kwargs: Any) -> None: ...
         @overload
-        def __init__(self, fn_or_cls: Target | str | dict[str, Any], /, *args: Any, bind_args: bool = True, **kwargs: Any) -> None: ...
-        def __init__(self, fn_or_cls: Any, /, *args: Any, bind_args: bool = True, **kwargs: Any) -> None: ...
+        def __init__(self, fn_or_cls: Callable[..., T] | Buildable[T], /, *args: Any, **kwargs: Any) -> None: ...
+        def __init__(self, fn_or_cls: Any, /, *args: Any, **kwargs: Any) -> None: ...
 
 
 class Partial(Buildable[T]):
@@ -336,14 +338,14 @@ class Partial(Buildable[T]):
     __slots__ = ()
 
     if TYPE_CHECKING:
-
+        # `bind_args` is among the keyword arguments, so that `**arguments` of any type may be given.
         @overload
-        def __init__(self, fn_or_cls: Callable[..., T], /, *args: Any, bind_args: bool = True, **kwargs: Any) -> None: ...
+        def __init__(self: Partial[dict[str, Any]], fn_or_cls: type[dict[Any, Any]] | dict[Any, Any], /, *args: Any, **kwargs: Any) -> None: ...
         @overload
-        def __init__(self, fn_or_cls: Buildable[T], /, *args: Any, bind_args: bool = True, **kwargs: Any) -> None: ...
+        def __init__(self: Partial[Any], fn_or_cls: Target | str, /, *args: Any, **kwargs: Any) -> None: ...
         @overload
-        def __init__(self, fn_or_cls: Target | str | dict[str, Any], /, *args: Any, bind_args: bool = True, **kwargs: Any) -> None: ...
-        def __init__(self, fn_or_cls: Any, /, *args: Any, bind_args: bool = True, **kwargs: Any) -> None: ...
+        def __init__(self, fn_or_cls: Callable[..., T] | Buildable[T], /, *args: Any, **kwargs: Any) -> None: ...
+        def __init__(self, fn_or_cls: Any, /, *args: Any, **kwargs: Any) -> None: ...
 
 
 # Past `Buildable.__setattr__`, which takes these names for arguments.
@@ -428,6 +430,13 @@ def _check_position(info: SignatureInfo, index: int, value: Any) -> None:
         _check(info, parameter, value, f".{parameter.name}" if index < len(info.positional) else f"[{index}]")
 
 
+def _check_named(info: SignatureInfo, name: str, value: Any) -> None:
+    parameter = info.parameters.get(name) or info.var_keyword
+    if parameter is None:
+        raise ConfigError(_unknown(info, name), path=f".{name}")
+    _check(info, parameter, value, f".{name}")
+
+
 def _check(info: SignatureInfo, parameter: Parameter, value: Any, path: str) -> None:
     if parameter.checker is not None and value is not parameter.default:
         mismatch = parameter.checker(value, path)
@@ -446,14 +455,11 @@ def _assign(config: Buildable[Any], info: SignatureInfo | None, name: str, value
     if info is None or info.open:
         config.__dict__[name] = value
         return
+    _check_named(info, name, value)
     parameter = info.parameters.get(name)
     if parameter is None:
-        if info.var_keyword is None:
-            raise ConfigError(_unknown(info, name), path=f".{name}")
-        _check(info, info.var_keyword, value, f".{name}")
         config.__dict__[name] = value
         return
-    _check(info, parameter, value, f".{name}")
     positional = config.__positional__
     if not parameter.keyword_only:
         index = info.positional.index(name)

@@ -203,6 +203,8 @@ def _compile_number(annotation: Any) -> Checker:
 
 
 def _compile_class(annotation: Any, accepted: Any) -> Checker:
+    # Members of an enum of text or numbers are equal to these, and often given so.
+    members: Any = getattr(accepted, "_value2member_map_", None) if isinstance(accepted, type) and issubclass(accepted, (str, int)) else None
     wants_path = isinstance(accepted, type) and issubclass(accepted, os.PathLike)
 
     def check_class(value: Any, path: str) -> Mismatch | None:
@@ -212,6 +214,8 @@ def _compile_class(annotation: Any, accepted: Any) -> Checker:
         except Exception:
             return None
         if wants_path and isinstance(value, str):
+            return None
+        if members and isinstance(value, (str, int)) and value in members:
             return None
         return None if _excused(value, accepted) else Mismatch(path, annotation, value)
 

@@ -223,6 +223,8 @@ def _code_by_original(code: types.CodeType) -> types.CodeType | None:
         return None
     ast.increment_lineno(function, first_line - 1 - indented)
     function.decorator_list = []
+    if sys.version_info >= (3, 12):
+        function.type_params = []
     _strip_signature(function)
     rewritten = _Rewriter().function(function)
     # Inside an outer function what the original closes over, and the tracer, become free names.

@@ -6,7 +6,8 @@ import functools
 import sys
 import typing
 import weakref
-from typing import Any
+from copy import deepcopy
+from typing import Any, Callable
 
 from mizzen.config.check import Checker, checker
 from mizzen.config.target import display_name
@@ -73,11 +74,13 @@ class SignatureInfo:
         var_positional: ``*args``, or None.
         var_keyword: ``**kwargs``, or None.
         open: whether nothing is known, so that everything is taken.
-        automatic: parameters that get a Config or Partial of their type if they are not given: (name, class of it, type).
+        automatic: parameters that get a configuration if they are not given, with what makes it: those whose annotation asks for
+            one (`OptionalDefaultConfig`), and those whose default is one.
+        built_defaults: parameters whose default is a configuration, which a call by itself would not build.
         returns: the resolved return annotation; the class itself for a class.
     """
 
-    __slots__ = ("automatic", "name", "open", "parameters", "positional", "returns", "var_keyword", "var_positional")
+    __slots__ = ("automatic", "built_defaults", "name", "open", "parameters", "positional", "returns", "var_keyword", "var_positional")
 
     def __init__(self, target: Any) -> None:
         self.name = display_name(target)
@@ -86,7 +89,8 @@ class SignatureInfo:
         self.var_keyword: Parameter | None = None
         self.returns: Any = target if isinstance(target, type) else Any
         self.open = False
-        self.automatic: tuple[tuple[str, Any, Any], ...] = ()
+        self.automatic: tuple[tuple[str, Callable[[], Any]], ...] = ()
+        self.built_defaults: tuple[str, ...] = ()
         # Only needed once there is something to configure; it brings many modules.
         import inspect
 
@@ -122,23 +126,36 @@ class SignatureInfo:
                 self.parameters[name] = made
         self.positional = tuple(name for name, parameter in self.parameters.items() if not parameter.keyword_only)
         self.automatic = tuple(
-            (name, *found) for name, parameter in self.parameters.items() if (found := _automatic(parameter.annotation)) is not None
+            (name, make)
+            for name, parameter in self.parameters.items()
+            if not parameter.positional_only and (make := _automatic(parameter)) is not None
         )
+        self.built_defaults = tuple(name for name, parameter in self.parameters.items() if _is_buildable(parameter.default))
 
 
-def _automatic(annotation: Any) -> tuple[Any, Any] | None:
-    """`Annotated[Optional[T], Config[T]]` asks for a Config of T where nothing is given."""
+def _is_buildable(value: Any) -> bool:
+    from mizzen.config.buildable import Buildable
+
+    return isinstance(value, Buildable)
+
+
+def _automatic(parameter: Parameter) -> Callable[[], Any] | None:
+    if _is_buildable(parameter.default):
+        clone: Callable[[], Any] = functools.partial(deepcopy, parameter.default)
+        return clone
+    annotation = parameter.annotation
     if typing.get_origin(annotation) is not typing.Annotated:
         return None
     from mizzen.config.buildable import Config, Partial
 
+    # `Annotated[Optional[T], Config[T]]` asks for a Config of T.
     wanted, *notes = typing.get_args(annotation)
     for note in notes:
         kind = typing.get_origin(note) or note
         if kind is Config or kind is Partial:
             candidates = [wanted] if isinstance(wanted, type) else [part for part in typing.get_args(wanted) if part is not type(None)]
             if len(candidates) == 1 and callable(candidates[0]):
-                return kind, candidates[0]
+                return functools.partial(kind, candidates[0])
     return None
 
 

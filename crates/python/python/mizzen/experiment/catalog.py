@@ -60,9 +60,13 @@ def load(kind: type[Experiment], id: str, base_dir: str | os.PathLike[str] | Non
     experiment._stored = record["document"]
     tasks = {task["name"]: task for task in record["document"]["tasks"]}
     executors = _StoredExecutors(record["document"])
+    # A task with a sweep has several jobs.
+    names: dict[str, list[str]] = {}
+    for one in status["jobs"]:
+        names.setdefault(one["task"], []).append(one["name"])
     units: dict[str, Job | JobGroup] = {}
     for one in status["jobs"]:
-        job = _job(one, tasks[one["task"]], executors)
+        job = _job(one, tasks[one["task"]], executors, names)
         if job.group is None:
             units[job.id] = job
             continue
@@ -77,14 +81,14 @@ def load(kind: type[Experiment], id: str, base_dir: str | os.PathLike[str] | Non
     return experiment
 
 
-def _job(status: dict[str, Any], task: dict[str, Any], executors: _StoredExecutors) -> Job:
+def _job(status: dict[str, Any], task: dict[str, Any], executors: _StoredExecutors, names: dict[str, list[str]]) -> Job:
     job = Job(status["name"], None, executors.of(task), group=task.get("group"))
     job._stored = task
     job._load = partial(stored_task, task)
     after = task.get("after") or []
     for one in after if isinstance(after, list) else [after]:
-        name, when = (one, "ok") if isinstance(one, str) else (one["task"], one.get("when", "ok"))
-        job.dependencies.append(Dependency(name, when))
+        first, when = (one, "ok") if isinstance(one, str) else (one["task"], one.get("when", "ok"))
+        job.dependencies += [Dependency(name, when) for name in names.get(first, [first])]
     return job
 
 

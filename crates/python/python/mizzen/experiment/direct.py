@@ -33,12 +33,13 @@ def call_task(task: Any, executor: Executor | None = None, name: str = "") -> An
     Raises:
         JobFailed: a script ended with another status than 0. What a callable raises is not changed.
     """
-    from mizzen.config import Partial, Script, build
+    from mizzen.config import Script
 
     if isinstance(task, Script):
         return _run_script(task, {} if executor is None else executor.env_vars, name or task.get_name())
-    built = build(task)
-    return built() if isinstance(task, Partial) else built
+    from mizzen.job import run_in_process
+
+    return run_in_process(task)
 
 
 def _run_script(script: Script, variables: Mapping[str, str], name: str) -> None:

@@ -7,13 +7,14 @@
     document ── stored_task ──▶ Partial of targets that are not imported, or Script
 
 Text is literal: every dollar is doubled but those of the executors' macros, so that ``${…}`` reaches the job as it is.
-Pitfall: a document is laid over the user's and the project's; executors are written with every setting, unset ones as
-``null``, so that one of the same name there adds nothing.
+Pitfall: a document is laid over the user's and the project's, table by table. Where those have executors, ours get names of
+their own, so that what has one name there and here is not mixed.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import sys
@@ -67,6 +68,7 @@ def experiment_document(
     sequential: bool = False,
     stored: dict[str, Any] | None = None,
     notes_for_scripts: bool = True,
+    prefix: str = "",
 ) -> dict[str, Any]:
     """The document of an experiment.
 
@@ -76,6 +78,7 @@ def experiment_document(
         sequential: each unit comes after the one before it.
         stored: the document that the stored ones among the jobs come from.
         notes_for_scripts: keep the fields of a :class:`~mizzen.config.Script` with its task.
+        prefix: stands before the executors' names.
 
     Raises:
         ConfigError: a dependency leads nowhere or into a circle; a task or an executor can't be written down.
@@ -83,8 +86,9 @@ def experiment_document(
     check_dependencies(units, sequential)
     members = _members(units)
     kept = stored or {}
-    executors = _Executors(kept.get("executors", {}))
+    executors = _Executors(kept.get("executors", {}), prefix)
     files: dict[str, str] = dict(kept.get("files", {}))
+    known: dict[tuple[str, ...], Any] = {}
     tasks: list[dict[str, Any]] = []
     written: set[str] = set()
     groups: dict[str, Any] = {}
@@ -104,11 +108,11 @@ def experiment_document(
                         again["executor"] = place
                     tasks.append(again)
                 continue
-            task = _task(job, files, notes_for_scripts)
+            task = _task(job, files, known, notes_for_scripts)
             task["executor"] = place
             if extra:
                 task["env"] = {**extra, **task.get("env", {})}
-            after = [_after(name, when) for first, when in job.dependencies for name in members[first]]
+            after = [_after(name, when) for first, when in job.dependencies for name in dict.fromkeys(members[first])]
             after += [name for name in before if name not in after]
             if after:
                 task["after"] = after
@@ -133,11 +137,16 @@ def _members(units: Iterable[Job | JobGroup]) -> dict[str, list[str]]:
     members = {}
     for unit in units:
         if isinstance(unit, JobGroup):
-            members[unit.id] = [job.id for job in unit.jobs]
-            members.update((job.id, [job.id]) for job in unit.jobs)
+            members[unit.id] = [_task_name(job) for job in unit.jobs]
+            members.update((job.id, [_task_name(job)]) for job in unit.jobs)
         else:
-            members[unit.id] = [unit.id]
+            members[unit.id] = [_task_name(unit)]
     return members
+
+
+def _task_name(job: Job) -> str:
+    """A job's task has its name, but for a stored task with a sweep, which has several jobs."""
+    return job.id if job._stored is None else str(job._stored["name"])
 
 
 def _after(name: str, when: str) -> Any:
@@ -147,8 +156,9 @@ def _after(name: str, when: str) -> Any:
 class _Executors:
     """The executors of a document, each of them once."""
 
-    def __init__(self, stored: dict[str, Any]) -> None:
+    def __init__(self, stored: dict[str, Any], prefix: str) -> None:
         self._document: dict[str, Any] = dict(stored)
+        self._prefix = prefix
         self._by_text: dict[str, str] = {_canonical(value): name for name, value in stored.items()}
         # Jobs share their executors, so most need not be looked at twice. The executors are kept: an id may be given again.
         self._by_id: dict[int, tuple[Executor, str]] = {}
@@ -187,11 +197,11 @@ class _Executors:
         text = _canonical(value)
         name = self._by_text.get(text)
         if name is None:
-            name = kind
+            stem = name = self._prefix + kind
             number = 1
             while name in self._document:
                 number += 1
-                name = f"{kind}-{number}"
+                name = f"{stem}-{number}"
             self._document[name] = value
             self._by_text[text] = name
         return name
@@ -207,25 +217,25 @@ def _canonical(value: Any) -> str:
         raise ConfigError(f"an executor's setting can't be written down: {error}", path=".executor") from None
 
 
-def _task(job: Job, files: dict[str, str], notes_for_scripts: bool) -> dict[str, Any]:
+def _task(job: Job, files: dict[str, str], known: dict[tuple[str, ...], Any], notes_for_scripts: bool) -> dict[str, Any]:
     from mizzen.config import Script
 
     task = job.task
     if isinstance(task, Script):
         document = _script(task, job, notes_for_scripts)
     else:
-        document = _partial(task, job, files)
+        document = _partial(task, job, files, known)
     if job.plugins:
         notes = document.setdefault("metadata", {}).setdefault(NOTES, {})
         notes["plugins"] = [_plugin(plugin) for plugin in job.plugins]
     return document
 
 
-def _partial(task: Partial[Any], job: Job, files: dict[str, str]) -> dict[str, Any]:
+def _partial(task: Partial[Any], job: Job, files: dict[str, str], known: dict[tuple[str, ...], Any]) -> dict[str, Any]:
     from mizzen.job.source import capture
 
     try:
-        captured = capture(task, local=job._executor.kind == "local", name=job.id)
+        captured = capture(task, local=job._executor.kind == "local", name=job.id, known=known)
     except SerializationError as error:
         raise type(error)(f"the job `{job.id}` can't be written down: {error}", path=error.path) from error
     if _RUNNER not in files:
@@ -237,9 +247,11 @@ def _partial(task: Partial[Any], job: Job, files: dict[str, str]) -> dict[str, A
 
 
 def _runner_text() -> str:
-    from mizzen.job import runner
+    import mizzen.job
 
-    with open(runner.__file__, encoding="utf-8") as file:
+    # Read and not imported: nothing of it runs here.
+    (folder,) = mizzen.job.__path__
+    with open(os.path.join(folder, _RUNNER), encoding="utf-8") as file:
         return file.read()
 
 

@@ -12,7 +12,7 @@ from mizzen.errors import ConfigError, ExperimentError, NotFoundError, ResultErr
 from mizzen.executor.local import LocalExecutor
 from mizzen.experiment.collection import Collection
 from mizzen.experiment.given import INFO, as_executor, level_of, ranks_of
-from mizzen.experiment.installation import home_folder, open_core, working_folder
+from mizzen.experiment.installation import executors_surround, home_folder, open_core, working_folder
 from mizzen.experiment.job import FINAL_STATES, Job, JobGroup
 from mizzen.experiment.naming import check_id, check_name, new_id
 from mizzen.experiment.watching import Client, LogLine, check_on_interrupt, lines_of, lines_of_async, say, show_lines
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Experiment"]
 
-#: What the store says is read again after this time at the latest, in seconds, …
-_FRESH = 0.05
-#: … or after so many times what reading it took: asking job by job must not cost more the more jobs there are.
-_READING_SHARE = 20.0
 
 
 class Experiment(ConfigurableMixin):
@@ -304,7 +300,8 @@ class Experiment(ConfigurableMixin):
         self._check_open("run")
         if not self._jobs.units:
             raise ExperimentError(f"the experiment {self._title} has no jobs\nhint: add some first")
-        document = self._document(sequential)
+        base = self._workdir if self._workdir is not None else working_folder()
+        document = self._document(sequential, base)
         if self._home is None:
             self._home = home_folder()
         core = self._core(drives=True)
@@ -312,7 +309,6 @@ class Experiment(ConfigurableMixin):
             raise ExperimentError(
                 f"there is an experiment of the id {self._id} already\nhint: choose another id; `Experiment.from_id` loads that one"
             )
-        base = self._workdir if self._workdir is not None else working_folder()
         self._explained(core, document, base, lambda text: core.create(text, base, self._id))
         self._started = True
         client = None if detach else self._client(core, tail_logs, on_interrupt)
@@ -405,9 +401,9 @@ class Experiment(ConfigurableMixin):
         Raises:
             ConfigError: the jobs can't be planned.
         """
-        document = self._document(sequential)
-        core = self._core()
         base = self._workdir if self._workdir is not None else working_folder()
+        document = self._document(sequential, base)
+        core = self._core()
         preview = json.loads(self._explained(core, document, base, lambda text: core.plan(text, base)))
         if log:
             from mizzen.experiment.showing import show_plan
@@ -416,15 +412,17 @@ class Experiment(ConfigurableMixin):
         jobs: list[dict[str, Any]] = preview["jobs"]
         return jobs
 
-    def _document(self, sequential: bool) -> dict[str, Any]:
+    def _document(self, sequential: bool, base: str) -> dict[str, Any]:
         from mizzen.experiment.document import experiment_document
 
+        home = self._home if self._home is not None else home_folder()
         return experiment_document(
             self._title,
             self._jobs.units,
             sequential=sequential,
             stored=self._stored,
             notes_for_scripts=self._serialize_metadata_for_scripts,
+            prefix="python-" if executors_surround(home, base) else "",
         )
 
     @staticmethod
@@ -526,6 +524,7 @@ class Experiment(ConfigurableMixin):
     def _open_logs(self, names: list[str], regex: str | None, follow: bool, rank: int | None, attempt: int | None) -> Logs:
         core = self._core(drives=follow)
         numbers = self._numbers_of(core, names)
+        self._view_until = 0.0
         return core.logs(self._id, numbers, follow=follow, rank=rank, attempt=attempt, pattern=regex)
 
     def result(self, job_id: str) -> Any:
@@ -772,7 +771,8 @@ class Experiment(ConfigurableMixin):
         now = time.monotonic()
         self._view = view
         self._view_by_name = {job["name"]: job for job in view["jobs"]}
-        self._view_until = now + max(_FRESH, _READING_SHARE * (now - began))
+        # As long as reading it took: asking job by job must not cost the more the more jobs there are.
+        self._view_until = now + (now - began)
         return view
 
     def _look(self) -> dict[str, Any] | None:

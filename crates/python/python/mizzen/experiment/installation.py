@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from mizzen._core import Core
 
-__all__ = ["find_program", "home_folder", "open_core", "working_folder"]
+__all__ = ["executors_surround", "find_program", "home_folder", "open_core", "working_folder"]
 
 
 def home_folder(base_dir: str | os.PathLike[str] | None = None) -> str:
@@ -125,8 +125,33 @@ def open_core(home: str | None = None, *, drives: bool = False, workdir: str | N
     )
 
 
+def executors_surround(home: str, base: str) -> bool:
+    """Whether the user's ``executors.toml`` or the project's ``mizzen.toml`` may have executors of their own.
+
+    Args:
+        home: Mizzen's home.
+        base: the folder that the experiment is launched from; the project's file stands there or above, up to its repository's root.
+    """
+    files = [os.path.join(home, "executors.toml")]
+    folder = base
+    while True:
+        files.append(os.path.join(folder, "mizzen.toml"))
+        parent = os.path.dirname(folder)
+        if os.path.exists(files[-1]) or os.path.exists(os.path.join(folder, ".git")) or parent == folder:
+            break
+        folder = parent
+    for path in files:
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                if "executors" in file.read():
+                    return True
+        except OSError:
+            continue  # The library says what is wrong with a file that is there and can't be read.
+    return False
+
+
 def _environment() -> dict[str, str]:
-    """The variables whose names and values are text. Others reach jobs on this machine by inheritance all the same."""
+    """The variables whose names and values are text. Others do not reach jobs, as for the command line."""
     environment = dict(os.environ)
     try:
         "".join(environment.values()).encode()

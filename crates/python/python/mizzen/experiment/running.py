@@ -98,7 +98,7 @@ def run(
         name: the job's name and the experiment's title; otherwise the task's.
         dryrun: only show what would be run.
         direct: run in this process even with an executor.
-        detach: return at once; the job goes on.
+        detach: return at once; the job goes on. Without an executor it is a job on this machine then.
         tail_logs: show the job's log.
         log_level, raise_on_failure, on_interrupt, base_dir: as for :class:`Experiment` and :meth:`Experiment.run`.
 
@@ -110,6 +110,11 @@ def run(
         ConfigError: it can't be planned.
     """
     check_on_interrupt(on_interrupt)
+    if executor is None and detach and not direct:
+        # What is to go on without this process can only be a job of its own.
+        from mizzen.executor import LocalExecutor
+
+        executor = LocalExecutor()
     if executor is None or direct:
         return _run_here(fn_or_script, executor, plugins, name, dryrun, raise_on_failure)
     experiment, job = _single(fn_or_script, executor, plugins, name, log_level, base_dir)

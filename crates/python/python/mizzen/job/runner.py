@@ -11,11 +11,11 @@ and of it only what a job needs, when it needs it, since every job waits for the
 nothing else. Inside the package, the same file builds values for jobs that run in the launching process, and reads results.
 
 Usage: ``python runner.py DOCUMENT``. Environment: ``MIZZEN_JOB_DIR`` and ``MIZZEN_ATTEMPT`` say where the result goes (without them
-none is written), ``RANK`` or ``SLURM_PROCID`` which process of the job this is. Exit status: 1 after an exception, otherwise what
+none is written), ``RANK``, ``SLURM_PROCID`` or ``LOCAL_RANK`` which process of the job this is. Exit status: 1 after an exception, otherwise what
 the callable asked for.
 """
 
-from __future__ import annotations
+from __future__ import annotations  # a SyntaxError here means: this Python is older than 3.8, which a job needs at least
 
 import os
 import sys
@@ -24,6 +24,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType, ModuleType, TracebackType
     from typing import Any, Callable, Dict, List, Optional, Set, Tuple
+
+if sys.version_info < (3, 8):
+    sys.exit("mizzen: a job needs Python 3.8 or newer, and {} is {}.{}".format(sys.executable, *sys.version_info))
 
 VERSION = 1
 """The version of documents and results that this file reads and writes."""
@@ -125,9 +128,7 @@ class Builder:
             if not callable(target):
                 raise RunnerError(f"`{name}` can't be called")
             if value.get("_partial_"):
-                from functools import partial
-
-                return partial(target, *positional, **named)
+                return _partial(target, *positional, **named)
             return target(*positional, **named)
         except BaseException as error:
             # The job's own callable needs no note: the traceback says it all.
@@ -197,6 +198,15 @@ class Builder:
         for name, item in fields.items():
             object.__setattr__(instance, name, item)
         return instance
+
+
+def _partial(target: Any, *positional: Any, **named: Any) -> Any:
+    try:
+        # The very same, without what else functools imports.
+        from _functools import partial  # type: ignore[import-not-found]
+    except ImportError:
+        from functools import partial
+    return partial(target, *positional, **named)
 
 
 def _walk(found: Any, found_name: str, rest: List[str], name: str, path: str) -> Any:
@@ -407,9 +417,7 @@ def _encode_container(value: Any, kind: Any, path: str, inside: Tuple[int, ...])
             return {"_type_": "namedtuple", "class": _class_path(kind, path), "value": items}
         return {"_type_": "tuple", "value": items}
     if isinstance(value, (set, frozenset)):
-        import json
-
-        items = sorted((encode(item, f"{path}{{…}}", inside) for item in value), key=lambda item: json.dumps(item, sort_keys=True))
+        items = sorted((encode(item, f"{path}{{…}}", inside) for item in value), key=to_json)
         return {"_type_": "frozenset" if isinstance(value, frozenset) else "set", "value": items}
     if isinstance(value, type):
         return _encode_object(value, kind, path)
@@ -488,6 +496,41 @@ def _class_path(kind: Any, path: str) -> str:
     if found is not kind:
         raise Unwritable(f"{_returned(path)} is made of `{module}.{name}`, which can't be found by that name")
     return f"{module}.{name}"
+
+
+class _JsonOptions:
+    strict = True
+    object_hook = object_pairs_hook = None
+    parse_float = parse_constant = float
+    parse_int = int
+
+
+def from_json(text: str) -> Any:
+    """Reads JSON. Python's own module for it takes as long to import as Python to start; the C code below it does not."""
+    try:
+        from _json import make_scanner
+
+        value, end = make_scanner(_JsonOptions)(text, 0)  # type: ignore[arg-type]
+        if not text[end:].strip():
+            return value
+    except Exception:  # another implementation, or text that is wrong, of which json tells more
+        pass
+    import json
+
+    return json.loads(text)
+
+
+def to_json(value: Any) -> str:
+    """Writes JSON, in ASCII."""
+    try:
+        from _json import encode_basestring_ascii, make_encoder
+
+        write = make_encoder(None, None, encode_basestring_ascii, None, ": ", ", ", False, False, True)  # type: ignore[arg-type]
+        return "".join(write(value, 0))
+    except Exception:
+        import json
+
+        return json.dumps(value)
 
 
 def write_atomically(path: str, text: str) -> None:
@@ -748,11 +791,9 @@ def call(built: Any) -> Any:
 
 def read_document(file: str) -> Dict[str, Any]:
     """Reads a job's document."""
-    import json
-
     try:
         with open(file, encoding="utf-8") as opened:
-            document = json.load(opened)
+            document = from_json(opened.read())
     except OSError as error:
         raise RunnerError(f"the job's document can't be read: {error}") from None
     except ValueError as error:
@@ -785,11 +826,15 @@ def make_main(document: Dict[str, Any]) -> ModuleType:
         sys.argv[:] = main["argv"]
     spawned = os.path.join(folder, "mizzen_spawned.py")
     if os.path.exists(spawned):
-        # Worker processes of multiprocessing import the main module anew by its name: this one finds the document again.
+        # Worker processes of multiprocessing import the main module anew by its name, and launchers such as Lightning's start
+        # `python -m` with it. Under this name they find the document again, and not the launching script, which would launch.
         from importlib.machinery import ModuleSpec
 
         module.__spec__ = ModuleSpec("mizzen_spawned", None, origin=spawned)
         sys.path.append(folder)
+        found = os.environ.get("PYTHONPATH")
+        if folder not in (found or "").split(os.pathsep):
+            os.environ["PYTHONPATH"] = found + os.pathsep + folder if found else folder
     Main(main, folder, document.get("python", "")).make(module)
     return module
 
@@ -805,7 +850,7 @@ def spawned(names: Dict[str, Any]) -> None:
 def result_file() -> Tuple[Optional[str], int]:
     """Returns where this process's result goes (``None``: nowhere), and its rank."""
     try:
-        rank = int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0)
+        rank = int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK") or 0)
     except ValueError:
         rank = 0
     folder, attempt = os.environ.get("MIZZEN_JOB_DIR"), os.environ.get("MIZZEN_ATTEMPT")
@@ -818,15 +863,13 @@ def record(file: Optional[str], result: Dict[str, Any]) -> None:
     """Writes a result file; a job does not fail because that fails."""
     if file is None:
         return
-    import json
-
-    text = json.dumps({"mizzen": VERSION, **result})
-    if len(text) > RESULT_LIMIT:
-        result = {
-            "ok": True,
-            "unavailable": f"what the job returned takes {len(text) / 2**20:.1f} MiB as JSON, and {RESULT_LIMIT // 2**20} MiB is the most",
-        }
-        text = json.dumps({"mizzen": VERSION, **result})
+    try:
+        text = to_json({"mizzen": VERSION, **result})
+        if len(text) > RESULT_LIMIT:
+            raise Unwritable(f"what the job returned takes {len(text) / 2**20:.1f} MiB as JSON, and {RESULT_LIMIT // 2**20} MiB is the most")
+    except (Unwritable, RecursionError) as error:
+        result = {"ok": True, "unavailable": str(error)}
+        text = to_json({"mizzen": VERSION, **result})
     if "unavailable" in result:
         print(f"mizzen: warning: this job has no result: {result['unavailable']}", file=sys.stderr)
     try:

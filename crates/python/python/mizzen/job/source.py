@@ -32,14 +32,17 @@ _DEFINED_BY = frozenset(
     ("builtins", "functools", "typing", "typing_extensions", "types", "re", "logging", "_thread", "threading", "contextvars", "enum")
     + ("abc", "collections", "operator", "string", "struct", "weakref", "contextlib", "itertools")
 )
-_SPAWNED = '''"""What worker processes of multiprocessing import in place of the launching script."""
+_SPAWNED = '''"""What worker processes of multiprocessing import in place of the launching script; started itself, it is the job again."""
 
 import importlib.util
 import os
+import sys
 
 _specification = importlib.util.spec_from_file_location("_mizzen_runner", os.path.join(os.path.dirname(__file__), "runner.py"))
 _runner = importlib.util.module_from_spec(_specification)
 _specification.loader.exec_module(_runner)
+if __name__ == "__main__":
+    sys.exit(_runner.main([os.environ["MIZZEN_DOCUMENT"]]))
 _runner.spawned(globals())
 '''
 
@@ -59,7 +62,9 @@ class Captured:
         self.files = files
 
 
-def capture(partial: object, *, local: bool, name: str = "", base: str | None = None) -> Captured:
+def capture(
+    partial: object, *, local: bool, name: str = "", base: str | None = None, known: dict[tuple[str, ...], Any] | None = None
+) -> Captured:
     """Writes down a ``Partial`` (or ``Config``, or a function) and all that it needs of the launching script.
 
     Args:
@@ -67,6 +72,7 @@ def capture(partial: object, *, local: bool, name: str = "", base: str | None = 
         local: whether the job runs on this machine, where the launching process's paths mean the same.
         name: the job's name.
         base: the folder whose copy, elsewhere, is the job's working directory; by default the current one.
+        known: what other jobs of the same plan needed of the launching script; many jobs of one function cost one capture.
 
     Raises:
         SerializationError: something can't travel; the message names it and who uses it.
@@ -78,7 +84,10 @@ def capture(partial: object, *, local: bool, name: str = "", base: str | None = 
     main: dict[str, object] | None = None
     files: dict[str, str] = {}
     base = os.path.abspath(base or os.getcwd())
-    if needed:
+    key = (base, *needed)
+    if known is not None and key in known:
+        main, files = known[key]
+    elif needed:
         collector = Collector(sys.modules["__main__"])
         for needed_name in needed:
             collector.need(needed_name, "")
@@ -86,6 +95,8 @@ def capture(partial: object, *, local: bool, name: str = "", base: str | None = 
         file = main.get("file")
         if isinstance(file, str) and _is_inside(file, base):
             main["relative"] = os.path.relpath(file, base)
+        if known is not None:
+            known[key] = (main, files)
     document: dict[str, object] = {
         "mizzen": 1,
         "name": name,
