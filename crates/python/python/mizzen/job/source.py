@@ -38,7 +38,7 @@ import importlib.util
 import os
 import sys
 
-_specification = importlib.util.spec_from_file_location("_mizzen_runner", os.path.join(os.path.dirname(__file__), "runner.py"))
+_specification = importlib.util.spec_from_file_location("_mizzen_runner", os.path.join(os.path.dirname(__file__), "mizzen_runner.py"))
 _runner = importlib.util.module_from_spec(_specification)
 _specification.loader.exec_module(_runner)
 if __name__ == "__main__":
@@ -51,8 +51,8 @@ class Captured:
     """What travels with a job.
 
     Attributes:
-        document: the job's document for ``runner.py``, JSON-able.
-        files: texts that go beside ``runner.py``, by name; the same for all jobs of a script.
+        document: the job's document for the runner, JSON-able.
+        files: texts that go beside ``mizzen_runner.py`` (the runner), by name; the same for all jobs of a script.
     """
 
     __slots__ = ("document", "files")
