@@ -11,12 +11,12 @@ from mizzen.config import Config, ConfigurableMixin
 from mizzen.errors import ConfigError, ExperimentError, NotFoundError, ResultError
 from mizzen.executor.local import LocalExecutor
 from mizzen.experiment.collection import Collection
-from mizzen.experiment.given import INFO, as_executor, level_of, ranks_of
+from mizzen.experiment.given import INFO, as_executor, level_of
 from mizzen.experiment.installation import executors_surround, home_folder
 from mizzen.experiment.job import FINAL_STATES, Job, JobGroup
 from mizzen.experiment.naming import check_id, check_name, new_id
 from mizzen.experiment.view import View
-from mizzen.experiment.watching import Client, LogLine, check_on_interrupt, lines_of, lines_of_async, say, show_lines
+from mizzen.experiment.watching import Client, LogLine, check_on_interrupt, lines_of, lines_of_async, show_lines
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
@@ -267,9 +267,18 @@ class Experiment(ConfigurableMixin):
         if direct:
             self._run_direct(sequential, raise_on_failure)
             return
-        client = self._start(sequential, detach, tail_logs, on_interrupt)
+        from mizzen.experiment.attending import attend, make_client
+
+        try:
+            client = self._start(sequential, detach, tail_logs, on_interrupt)
+        except KeyboardInterrupt:
+            if not self._started or detach:
+                raise
+            # It came while the jobs were being started: they are not left to themselves.
+            client = make_client(self, self._view.core(drives=True), tail_logs, on_interrupt)
+            client.interrupt()
         if client is not None:
-            self._attend(client, raise_on_failure)
+            attend(self, client, raise_on_failure)
 
     async def run_async(
         self,
@@ -286,10 +295,12 @@ class Experiment(ConfigurableMixin):
         """
         from asyncio import to_thread
 
+        from mizzen.experiment.attending import attend_async
+
         check_on_interrupt(on_interrupt)
         client = await to_thread(self._start, sequential, False, tail_logs, on_interrupt)
         if client is not None:
-            await self._attend_async(client, raise_on_failure, on_interrupt)
+            await attend_async(self, client, raise_on_failure, on_interrupt)
 
     def _start(self, sequential: bool, detach: bool, tail_logs: bool, on_interrupt: str | None) -> Client | None:
         """Writes the experiment down and has it driven; returns who attends it."""
@@ -304,71 +315,23 @@ class Experiment(ConfigurableMixin):
             raise ExperimentError(
                 f"there is an experiment of the id {self._id} already\nhint: choose another id; `Experiment.from_id` loads that one"
             )
-        self._explained(core, document, base, lambda text: core.create(text, base, self._id))
-        self._started = True
-        client = None if detach else self._client(core, tail_logs, on_interrupt)
+        from mizzen.experiment.attending import make_client, say_detached
+
+        try:
+            self._explained(core, document, base, lambda text: core.create(text, base, self._id))
+            self._started = True
+        except KeyboardInterrupt:
+            self._started = self._exists(core)
+            raise
+        self._detached = detach
+        # The client is there before anything can happen: it misses nothing.
+        client = None if detach else make_client(self, core, tail_logs, on_interrupt)
         core.supervise(self._id)
         if client is None:
-            self._detached = True
-            self._say_detached()
+            say_detached(self)
         else:
             client.begin()
         return client
-
-    def _client(self, core: Core, tail_logs: bool, on_interrupt: str | None) -> Client:
-        tail: list[int] | None = []
-        if not tail_logs:
-            names = {job.id for job in self if job.tail_logs}
-            tail = [job["index"] for job in self._view.read(core, self._id)["jobs"] if job["name"] in names] if names else None
-        shows = self._shows_progress
-        summary = not self._skip_status_at_exit
-        several = self._several_ranks() if tail is not None else frozenset()
-        return Client(core, self._id, progress=shows, summary=summary, tail=tail, several_ranks=several, on_interrupt=on_interrupt)
-
-    def _several_ranks(self) -> frozenset[str]:
-        return frozenset(job.id for job in self if ranks_of(job._executor) > 1)
-
-    def _attend(self, client: Client, raise_on_failure: bool) -> None:
-        self._waited = True
-        try:
-            client.attend()
-        finally:
-            self._view.expire()
-        self._end(raise_on_failure)
-
-    async def _attend_async(self, client: Client, raise_on_failure: bool, on_interrupt: str | None) -> None:
-        from asyncio import CancelledError, to_thread
-
-        self._waited = True
-        try:
-            while not client.over:
-                await to_thread(client.step, 0.1)
-            await to_thread(client.end)
-        except CancelledError:
-            if client.over:
-                raise
-            if on_interrupt == "cancel":
-                from threading import Thread
-
-                Thread(target=client.cancel_unfinished).start()
-            elif self._shows_progress:
-                client.say_goes_on("the task that waited was cancelled")
-            raise
-        finally:
-            self._view.expire()
-        await to_thread(self._end, raise_on_failure)
-
-    def _end(self, raise_on_failure: bool) -> None:
-        """After the end: raises if it was a bad one."""
-        from mizzen.experiment.failures import experiment_failure
-
-        core = self._view.core()
-        status = self._view.read(core, self._id)
-        if self._shows_progress and self._enable_goodbye_message:
-            say(f"hint: `mizzen logs {self._id}` shows the output, `mizzen status {self._id}` all jobs")
-        failure = experiment_failure(core, status) if raise_on_failure else None
-        if failure is not None:
-            raise failure
 
     def _run_direct(self, sequential: bool, raise_on_failure: bool) -> None:
         from mizzen.experiment.direct import run_units
@@ -468,9 +431,11 @@ class Experiment(ConfigurableMixin):
             rank: only this process.
             attempt: only this attempt; otherwise the last one.
         """
+        from mizzen.experiment.attending import several_ranks
+
         names = self._jobs.names(job_id)
         logs = self._open_logs(names, regex, follow, rank, attempt)
-        show_lines(logs, named=len(names) > 1, several_ranks=self._several_ranks() if rank is None else ())
+        show_lines(logs, named=len(names) > 1, several_ranks=several_ranks(self) if rank is None else ())
 
     def log_lines(
         self,
@@ -568,13 +533,9 @@ class Experiment(ConfigurableMixin):
         if not client.over:
             raise TimeoutError(f"the experiment {self._title} ({self._id}) has not ended within {timeout} s")
         self._waited = True
-        if raise_on_failure:
-            from mizzen.experiment.failures import experiment_failure
+        from mizzen.experiment.attending import check_end
 
-            core = self._view.core()
-            failure = experiment_failure(core, self._view.read(core, self._id))
-            if failure is not None:
-                raise failure
+        check_end(self, raise_on_failure)
 
     def cancel(self, job_id: str | None = None, kill: bool = False) -> None:
         """Asks for the end of a job, a group or all jobs, and returns at once.
@@ -610,22 +571,23 @@ class Experiment(ConfigurableMixin):
         Raises:
             ExperimentError: it still runs, or there is nothing to run again.
         """
+        from mizzen.experiment.attending import attend, make_client, say_detached
+
         check_on_interrupt(on_interrupt)
         self._check_started("retry")
         core = self._view.core(drives=True)
         chosen = [jobs] if isinstance(jobs, str) else list(jobs or ())
         numbers = self._numbers_of(core, [name for one in chosen for name in self._jobs.names(one)])
-        # The client is there before anything can happen.
         again = core.retry(self._id, numbers)
         self._view.expire()
         names = [job["name"] for job in self._view.read(core, self._id)["jobs"] if job["index"] in set(again)]
         self._waited, self._detached = False, detach
         if detach:
-            self._say_detached()
+            say_detached(self)
         else:
-            client = self._client(core, tail_logs, on_interrupt)
+            client = make_client(self, core, tail_logs, on_interrupt)
             client.begin()
-            self._attend(client, raise_on_failure)
+            attend(self, client, raise_on_failure)
         return names
 
     def reset(self) -> Self:
@@ -694,7 +656,9 @@ class Experiment(ConfigurableMixin):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         if kind is None and self._is_left_alone():
-            self._attend(self._client(self._view.core(drives=True), False, None), True)
+            from mizzen.experiment.attending import attend, make_client
+
+            attend(self, make_client(self, self._view.core(drives=True)), True)
 
     async def __aenter__(self) -> Self:
         return self
@@ -703,8 +667,10 @@ class Experiment(ConfigurableMixin):
         if kind is None and self._is_left_alone():
             from asyncio import to_thread
 
-            client = await to_thread(lambda: self._client(self._view.core(drives=True), False, None))
-            await self._attend_async(client, True, None)
+            from mizzen.experiment.attending import attend_async, make_client
+
+            client = await to_thread(lambda: make_client(self, self._view.core(drives=True)))
+            await attend_async(self, client, True, None)
 
     def _is_left_alone(self) -> bool:
         return self._started and not self._detached and not self._waited
@@ -714,15 +680,6 @@ class Experiment(ConfigurableMixin):
     @property
     def _shows_progress(self) -> bool:
         return self._level <= INFO and not self._clean_mode
-
-    def _say_detached(self) -> None:
-        if self._shows_progress:
-            say(f"mizzen: experiment {self._id} ({self._title}) was started")
-            if self._enable_goodbye_message:
-                say(
-                    f"hint: `mizzen status {self._id}` shows it, `mizzen logs -f {self._id}` its output, "
-                    f'`mizzen wait {self._id}` waits for its end; in Python: `mizzen.Experiment.from_id("{self._id}")`'
-                )
 
     def _exists(self, core: Core) -> bool:
         try:

@@ -6,6 +6,7 @@ from copy import copy, deepcopy
 from typing import TYPE_CHECKING, Any
 
 from mizzen.config import Buildable, Partial, Script, build
+from mizzen.config.buildable import is_fiddle
 from mizzen.errors import ConfigError, ConfigTypeError
 from mizzen.executor.base import Executor
 
@@ -47,7 +48,7 @@ def as_executor(given: Any) -> Executor:
     Raises:
         ConfigTypeError: it is none.
     """
-    value = build(given) if isinstance(given, Buildable) else given
+    value = build(given) if isinstance(given, Buildable) or is_fiddle(given) else given
     if not isinstance(value, Executor):
         raise ConfigTypeError(f"{given!r} is no executor\nhint: such as `mizzen.LocalExecutor()`", path=".executor")
     return value
@@ -61,7 +62,7 @@ def as_plugin(given: Any) -> Plugin:
     """
     from mizzen.plugin import Plugin
 
-    value = build(given) if isinstance(given, Buildable) else given
+    value = build(given) if isinstance(given, Buildable) or is_fiddle(given) else given
     if not isinstance(value, Plugin) and not (callable(getattr(value, "setup", None)) and callable(getattr(value, "assign", None))):
         raise ConfigTypeError(f"{given!r} is no plugin\nhint: a plugin extends `mizzen.Plugin`", path=".plugins")
     return value  # type: ignore[no-any-return]
@@ -81,7 +82,11 @@ def as_task(given: Any) -> Any:
         return script
     if isinstance(given, (Script, Buildable)):
         return deepcopy(given)
-    if any(kind.__module__.partition(".")[0] == "fiddle" for kind in type(given).__mro__) or callable(given):
+    if is_fiddle(given):
+        from mizzen.config.fiddle import from_fiddle
+
+        return from_fiddle(given, {})
+    if callable(given):
         return Partial(given)
     raise ConfigTypeError(
         f"{given!r} is no task\nhint: a task is a `mizzen.Partial`, a `mizzen.Script` or a function without arguments", path=".task"

@@ -121,6 +121,10 @@ class Client:
         if self._progress:
             say(f"mizzen: experiment {self._id} ({self._board.title}), {count(len(self._board.names), 'job')}")
 
+    def interrupt(self) -> None:
+        """A Ctrl-C came before the client was there."""
+        self._interrupts += 1
+
     def attend(self, until: Callable[[], bool] | None = None) -> None:
         """Stays until the end.
 
