@@ -443,6 +443,61 @@ fn damaged_files_are_named() {
     assert_eq!(added, 9);
 }
 
+/// A launcher that ends between sending and writing down leaves handles out of `_TASKS`; `.slurm_jobs` has the numbers.
+#[test]
+fn a_job_that_was_sent_and_not_written_down_is_found() {
+    let homes = Homes::new();
+    let experiment = homes.experiment("cluster");
+    fs::remove_file(experiment.join("_TASKS")).unwrap();
+    for job in ["first", "second"] {
+        let configs = experiment.join(job).join("configs");
+        fs::create_dir_all(&configs).unwrap();
+        fs::write(configs.join(format!("{job}_executor.yaml")), "").unwrap();
+    }
+    // The second one's logs are in a folder of the tunnel's.
+    let elsewhere = homes.0.join("scratch");
+    fs::create_dir_all(&elsewhere).unwrap();
+    fs::write(elsewhere.join("log-ml-ml.second_1011_0.out"), "far away\n").unwrap();
+    let path = homes.nemo().join(".slurm_jobs");
+    let lines = fs::read_to_string(&path).unwrap();
+    let (first, second) = lines.split_once('\n').unwrap();
+    let (_, rest) = second.split_once("log*").unwrap();
+    fs::write(
+        &path,
+        format!("{first}\n1011 = {elsewhere}/log*{rest}1012 = /torn"),
+    )
+    .unwrap();
+
+    let past = homes.read();
+    assert_eq!(past.unreadable, []);
+    let cluster = titled(&past, "cluster");
+    let handles: Vec<Option<&str>> = cluster
+        .jobs
+        .iter()
+        .map(|job| job.handle.as_deref())
+        .collect();
+    assert_eq!(
+        handles,
+        [
+            Some("slurm_tunnel://nemo_run/1010"),
+            Some("slurm_tunnel://nemo_run/1011")
+        ]
+    );
+    assert_eq!(cluster.jobs[0].attempts.len(), 2);
+    assert_eq!(
+        ends(cluster)[1],
+        (
+            "second",
+            JobState::Unknown,
+            None,
+            "NeMo-Run keeps no state of it; `sacct -j 1011` may know"
+        )
+    );
+    let (store, _) = homes.import(Logs::Copy);
+    let view = store.view(&store.resolve("cluster").unwrap()).unwrap();
+    assert_eq!(log(&view, 1, 1), "far away\n");
+}
+
 #[test]
 fn a_container_leaves_its_exit_code() {
     let homes = Homes::new();

@@ -3,8 +3,9 @@
 //! Layout, as of NeMo-Run 0.11: `experiments/<title>/<title>_<time in ns>/` with `_CONFIG`, `_TASKS` (a list of pairs: job,
 //! task), `_VERSION`, `_DONE`, and a folder for each job. Local jobs have `<job>/nemo_run/<app>/<role>/<replica>/*.log` and
 //! a file `SUCCESS` (of failed ones, too) that holds their last state and exit codes; `.local_jobs.json` in the home has the
-//! last state seen of each. Jobs in containers leave `status_<name>.out`. Slurm's and all others' are asked for each time
-//! and written nowhere.
+//! last state seen of each. Jobs in containers leave `status_<name>.out`. The states of Slurm's and all others' are asked for
+//! each time and written nowhere; `.slurm_jobs` has the folders of Slurm's jobs, by their numbers:
+//! `<number> = <folder>/log*,<folder on this machine>,<LocalTunnel|SSHTunnel>,{…}`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -23,6 +24,10 @@ const FILE_LIMIT: u64 = 256 << 20;
 const STATE_FILES: [&str; 2] = [".local_jobs.json", ".skypilot_jobs.json"];
 /// How the handles of jobs on this machine begin.
 const LOCAL_HANDLE: &str = "local_persistent://nemo_run/";
+/// How the handles of Slurm's jobs begin.
+const SLURM_HANDLE: &str = "slurm_tunnel://nemo_run/";
+/// The file in which Slurm's jobs stand.
+const SLURM_FILE: &str = ".slurm_jobs";
 
 /// Reads the home.
 pub(super) fn read(home: &Utf8Path) -> Result<Past, ImportError> {
@@ -108,8 +113,48 @@ fn written(path: &Utf8Path) -> Option<Timestamp> {
     i64::try_from(since.as_micros()).ok().map(Timestamp)
 }
 
-/// What NeMo-Run's schedulers wrote about all jobs: the last state of each that they saw.
-struct States(HashMap<String, String>);
+/// What NeMo-Run's schedulers wrote about all jobs.
+struct States {
+    /// The last state that was seen, by what a handle ends with.
+    seen: HashMap<String, String>,
+    /// Slurm's jobs.
+    numbered: Vec<Numbered>,
+}
+
+/// A line of `.slurm_jobs`.
+#[derive(Debug, PartialEq, Eq)]
+struct Numbered {
+    number: String,
+    /// The job's folder on this machine.
+    folder: Utf8PathBuf,
+    /// Where its logs are, if that is on this machine.
+    logs: Option<Utf8PathBuf>,
+}
+
+impl Numbered {
+    fn parse(line: &str) -> Option<Numbered> {
+        let (number, rest) = line.split_once(" = ")?;
+        let number = number.trim();
+        let (rest, _) = rest.split_once(",{").unwrap_or((rest, ""));
+        let (paths, tunnel) = rest.rsplit_once(',')?;
+        let (logs, folder) = paths.split_once(",/")?;
+        let logs = Utf8Path::new(logs).parent()?;
+        (!number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())).then(|| Numbered {
+            number: number.to_owned(),
+            folder: Utf8PathBuf::from(format!("/{folder}")),
+            logs: (tunnel == "LocalTunnel").then(|| logs.to_owned()),
+        })
+    }
+
+    /// The folder is that of this job; the home may have been moved since.
+    fn is_of(&self, job_folder: &Utf8Path) -> bool {
+        let ends = |path: &Utf8Path| {
+            let experiment = path.parent()?.file_name()?.to_owned();
+            Some((experiment, path.file_name()?.to_owned()))
+        };
+        ends(&self.folder).is_some_and(|found| ends(job_folder) == Some(found))
+    }
+}
 
 impl States {
     fn read(home: &Utf8Path, unreadable: &mut Vec<Unreadable>) -> States {
@@ -131,7 +176,17 @@ impl States {
                 Err(reason) => unreadable.push(Unreadable { path, reason }),
             }
         }
-        States(states)
+        let path = home.join(SLURM_FILE);
+        let numbered = text_of(&path).unwrap_or_else(|reason| {
+            unreadable.push(Unreadable { path, reason });
+            None
+        });
+        // A torn last line is none.
+        let numbered = numbered.iter().flat_map(|text| text.lines());
+        States {
+            seen: states,
+            numbered: numbered.filter_map(Numbered::parse).collect(),
+        }
     }
 }
 
@@ -381,8 +436,8 @@ fn jobs(folder: &Utf8Path, found: Vec<Found>, states: &States) -> Vec<PastJob> {
     let mut jobs = Vec::with_capacity(found.len());
     for (job, job_folder) in found.into_iter().zip(&folders) {
         let alone = folders.iter().filter(|other| *other == job_folder).count() == 1;
-        let place = Place::find(&job, job_folder);
-        let attempts = place.logs(&job.id, alone);
+        let place = Place::find(&job, job_folder, alone, states);
+        let attempts = place.logs(&job.id, alone, states);
         let last_written = attempts
             .iter()
             .flatten()
@@ -433,7 +488,7 @@ struct End {
 }
 
 impl<'a> Place<'a> {
-    fn find(job: &Found, folder: &'a Utf8Path) -> Place<'a> {
+    fn find(job: &Found, folder: &'a Utf8Path, alone: bool, states: &States) -> Place<'a> {
         let apps = folder.join("nemo_run");
         let app_of = |handle: &str| handle.rsplit('/').next().map(str::to_owned);
         let mut handle = job.handle.clone();
@@ -450,6 +505,13 @@ impl<'a> Place<'a> {
                 .and_then(|app| app.file_name())
                 .map(|app| format!("{LOCAL_HANDLE}{app}"));
         }
+        if handle.is_none() && alone {
+            let sent = states.numbered.iter().rev();
+            handle = sent
+                .filter(|sent| sent.is_of(folder))
+                .map(|sent| format!("{SLURM_HANDLE}{}", sent.number))
+                .next();
+        }
         let app = handle.as_deref().and_then(app_of);
         let local = app
             .as_ref()
@@ -464,7 +526,7 @@ impl<'a> Place<'a> {
     }
 
     /// The logs of each attempt, by rank.
-    fn logs(&self, id: &str, alone: bool) -> Vec<Vec<Utf8PathBuf>> {
+    fn logs(&self, id: &str, alone: bool, states: &States) -> Vec<Vec<Utf8PathBuf>> {
         let Some(app) = &self.app else {
             return Vec::new();
         };
@@ -490,7 +552,11 @@ impl<'a> Place<'a> {
             return vec![vec![log]];
         }
         if app.bytes().all(|byte| byte.is_ascii_digit()) {
-            let files = entries(self.folder);
+            let mut files = entries(self.folder);
+            let sent = states.numbered.iter().rfind(|sent| sent.number == *app);
+            if let Some(logs) = sent.and_then(|sent| sent.logs.as_deref()) {
+                files.extend(entries(logs).into_iter().filter(|_| logs != self.folder));
+            }
             let named = |path: &Utf8Path, begin: &str, end: &str| {
                 path.file_name()
                     .is_some_and(|name| name.starts_with(begin) && name.ends_with(end))
@@ -531,7 +597,7 @@ impl<'a> Place<'a> {
         if let Some(end) = end_in_container(&self.folder.join(format!("status_{}.out", job.id))) {
             return end;
         }
-        let seen = self.app.as_ref().and_then(|app| states.0.get(app));
+        let seen = self.app.as_ref().and_then(|app| states.seen.get(app));
         let words = [seen, job.word.as_ref()];
         let ended = words.iter().flatten().find_map(|word| final_state(word));
         if let Some(state) = ended {
@@ -548,6 +614,9 @@ impl<'a> Place<'a> {
                 format!(
                     "NeMo-Run keeps no state of it, last written {word}; `sacct -j {app}` may know"
                 )
+            }
+            (Some(app), None) if app.bytes().all(|byte| byte.is_ascii_digit()) => {
+                format!("NeMo-Run keeps no state of it; `sacct -j {app}` may know")
             }
             (Some(_), Some(word)) => {
                 format!("NeMo-Run wrote {word} last and did not see its end")
@@ -674,6 +743,33 @@ mod tests {
             "_1e10000000",
         ] {
             assert_eq!(time_in(id), None, "{id}");
+        }
+    }
+
+    #[test]
+    fn lines_about_jobs_of_slurm_are_read() {
+        let line = r#"1010 = /scratch/t/t_1/j0/log*,/home/me/.nemo_run/experiments/t/t_1/j0,LocalTunnel,{"job_dir": "/scratch/t/t_1", "host": "localhost"}"#;
+        let read = Numbered::parse(line).unwrap();
+        assert_eq!(
+            read,
+            Numbered {
+                number: "1010".to_owned(),
+                folder: "/home/me/.nemo_run/experiments/t/t_1/j0".into(),
+                logs: Some("/scratch/t/t_1/j0".into()),
+            }
+        );
+        assert!(read.is_of("/elsewhere/experiments/t/t_1/j0".into()));
+        assert!(!read.is_of("/elsewhere/experiments/t/t_2/j0".into()));
+        let far = Numbered::parse(&line.replace("LocalTunnel", "SSHTunnel")).unwrap();
+        assert_eq!(far.logs, None);
+        for torn in [
+            "",
+            "1010",
+            "1010 = /a/log*",
+            "x = /a/log*,/b/c,SSHTunnel,{",
+            "1010 = /a/log*,/b",
+        ] {
+            assert_eq!(Numbered::parse(torn), None, "{torn}");
         }
     }
 
