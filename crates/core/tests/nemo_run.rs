@@ -566,3 +566,47 @@ fn a_folder_that_is_no_home_is_refused() {
     let error = nemo_run::read(&homes.0).unwrap_err();
     assert!(matches!(error, ImportError::NoHome(_)), "{error}");
 }
+
+/// Whatever a disk or an editor does to the files: what is left is read, and nothing panics.
+#[test]
+fn files_with_changed_bytes_are_read_or_named() {
+    let homes = Homes::new();
+    let mut files: Vec<Utf8PathBuf> = vec![
+        homes.nemo().join(".local_jobs.json"),
+        homes.nemo().join(".slurm_jobs"),
+    ];
+    for title in ["cluster", "sweep", "pair"] {
+        files.extend(["_TASKS", "_CONFIG"].map(|name| homes.experiment(title).join(name)));
+    }
+    files.push(
+        homes
+            .experiment("sweep")
+            .join("train/nemo_run/train_2-lcbs0b7l29pl5/SUCCESS"),
+    );
+    let whole: Vec<Vec<u8>> = files.iter().map(|path| fs::read(path).unwrap()).collect();
+    let mut random = 88_172_645_463_325_252_u64;
+    let mut below = |limit: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random % limit.max(1) as u64) as usize
+    };
+    for _ in 0..150 {
+        for (path, bytes) in files.iter().zip(&whole) {
+            let mut bytes = bytes.clone();
+            match below(4) {
+                0 => bytes.truncate(below(bytes.len())),
+                1 => bytes.extend_from_within(..below(bytes.len())),
+                _ => {
+                    for _ in 0..=below(3) {
+                        let at = below(bytes.len());
+                        bytes[at] = below(256) as u8;
+                    }
+                }
+            }
+            fs::write(path, bytes).unwrap();
+        }
+        assert_eq!(homes.read().experiments.len(), 8);
+    }
+    homes.import(Logs::Copy);
+}
