@@ -6,6 +6,7 @@ import json
 import pickle
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -200,10 +201,9 @@ class TorchxRole:
 def torchx_role() -> Any:
     """TorchX's role itself if it is there: nothing of ours needs it."""
     try:
-        from torchx.specs import Role as found
+        return import_module("torchx.specs").Role
     except ImportError:
         return TorchxRole
-    return found
 
 
 def test_macros_are_applied_to_torchx_roles() -> None:

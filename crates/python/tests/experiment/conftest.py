@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -112,9 +113,7 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTyp
     (folder / "tasks_of_test.py").write_text(TASKS)
     monkeypatch.syspath_prepend(str(folder))
     sys.modules.pop("tasks_of_test", None)
-    import tasks_of_test
-
-    yield tasks_of_test
+    yield import_module("tasks_of_test")
     sys.modules.pop("tasks_of_test", None)
 
 

@@ -126,8 +126,7 @@ def test_a_ctrl_c_ends_only_the_waiting(home: Path, environment: dict[str, str])
         "experiment = run.Experiment('attended', log_level='ERROR')\n"
         "experiment.add(run.Partial(tasks_of_test.hold), name='job')\n"
         "experiment.run(detach=True)\n"
-        "print('waiting', flush=True)\n"
-        "try:\n    experiment.wait()\n"
+        "try:\n    print('waiting', flush=True)\n    experiment.wait()\n"
         "except KeyboardInterrupt:\n    print('left', experiment.state in ('SUBMITTED', 'RUNNING', 'PENDING', 'UNSUBMITTED'))\n"
     )
     opened = Terminal(code, environment)
@@ -202,7 +201,12 @@ def test_one_experiment_in_several_threads(home: Path, tasks: ModuleType, tmp_pa
     experiment.add(run.Partial(tasks.meet, str(mine), str(other)), name="meet")
     experiment.run(detach=True)
     seen: list[object] = []
-    waiting = [threading.Thread(target=lambda: (experiment.wait(60), seen.append(experiment.result("meet")))) for _ in range(3)]
+
+    def one() -> None:
+        experiment.wait(60)
+        seen.append(experiment.result("meet"))
+
+    waiting = [threading.Thread(target=one) for _ in range(3)]
     for thread in waiting:
         thread.start()
     assert experiment["meet"].state != "SUCCEEDED"
@@ -245,9 +249,9 @@ def test_a_fork_while_it_is_watched(home: Path, environment: dict[str, str], tmp
         "child = os.fork()\n"
         f"open({str(other)!r}, 'w').close()\n"
         "client.attend()\n"
-        "print(experiment.state, flush=True)\n"
+        "os.write(1, f'{experiment.state}\\n'.encode())\n"
         "if child:\n"
         "    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "SUCCEEDED\nSUCCEEDED\n")

@@ -15,7 +15,7 @@ import mizzen as run
 from mizzen.experiment.document import literal
 from mizzen.experiment.naming import check_name, clean_name
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=20) | st.text(alphabet="${}a:_ ", max_size=20)
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20) | st.text(alphabet="${}a:_ ", max_size=20)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
@@ -56,7 +56,7 @@ def test_like_executors_are_written_once(home: Path, tasks: ModuleType) -> None:
     document = experiment._document(False, "/")
     assert [task["executor"] for task in document["tasks"]] == ["local", "local-2"] * 3 + ["local-3"]
     assert {name: table["slots"] for name, table in document["executors"].items()} == {"local": 1, "local-2": 2, "local-3": None}
-    assert set(document["files"]) == {"runner.py"}
+    assert set(document["files"]) == {"mizzen_runner.py"}
 
 
 def test_tasks_as_a_document(home: Path, tasks: ModuleType) -> None:
@@ -69,7 +69,7 @@ def test_tasks_as_a_document(home: Path, tasks: ModuleType) -> None:
     experiment.add(run.Script("./run", entrypoint=""), name="program")
     tasks_by_name = {task["name"]: task for task in experiment._document(False, "/")["tasks"]}
     partial = tasks_by_name["partial"]
-    assert partial["run"] == [sys.executable, "${experiment_dir}/files/runner.py", "${job_dir}/configs/partial.json"]
+    assert partial["run"] == [sys.executable, "${experiment_dir}/files/mizzen_runner.py", "${job_dir}/configs/partial.json"]
     assert json.loads(partial["files"]["configs/partial.json"])["root"]["_target_"] == "tasks_of_test.add"
     assert tasks_by_name["path"]["run"] == ["bash", "train.sh", "$${x}"]
     assert tasks_by_name["path"]["env"] == {"A": "$$"}

@@ -207,7 +207,7 @@ def test_one_job_writes_to_standard_output(home: Path, capsys: pytest.CaptureFix
 
 def test_quiet(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for options in ({"log_level": "WARNING"}, {"log_level": 40}, {"clean_mode": True}):
-        experiment = run.Experiment("quiet", **options)  # type: ignore[arg-type]
+        experiment = run.Experiment("quiet", **options)
         experiment.add(echo("x"))
         experiment.run()
     assert capfd.readouterr() == ("", "")
@@ -335,7 +335,7 @@ def test_dryrun_shows_the_requests(home: Path, tasks: ModuleType, capsys: pytest
     assert "after    train (ok)" in out
     assert "hunter2" not in out + json.dumps([train, add])
     assert train["argv"] == [["bash", "train.py", "--lr", "$LR", "a b"]]
-    assert add["argv"][0][1].endswith("/files/runner.py")
+    assert add["argv"][0][1].endswith("/files/mizzen_runner.py")
     assert train["request"]["members"][0]["ranks"]
     assert not home.exists()
     assert experiment.dryrun(log=False) == [train, add]
@@ -499,7 +499,7 @@ def test_arguments_of_add(tasks: ModuleType) -> None:
         ({"task": echo("x"), "plugins": [3]}, "3 is no plugin"),
     ):
         with pytest.raises(run.ConfigError, match=message):
-            experiment.add(**wrong)  # type: ignore[arg-type]
+            experiment.add(**wrong)
     assert list(experiment) == []
 
 

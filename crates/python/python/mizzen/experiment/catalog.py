@@ -56,7 +56,7 @@ def load(kind: type[Experiment], id: str, base_dir: str | os.PathLike[str] | Non
     experiment = kind(status["title"], id=found, base_dir=home)
     experiment._base_dir = None if base_dir is None else home
     experiment._given_id = None
-    experiment._workdir = record["workdir"]
+    experiment._view.workdir = record["workdir"]
     experiment._stored = record["document"]
     tasks = {task["name"]: task for task in record["document"]["tasks"]}
     executors = _StoredExecutors(record["document"])

@@ -2,7 +2,7 @@
 
 .. code-block:: text
 
-    Job ── task_document ──▶ tasks[]       Partial: run = python runner.py configs/<job>.json, and these files
+    Job ── task_document ──▶ tasks[]       Partial: run = python mizzen_runner.py configs/<job>.json, and these files
         ── _Executors ─────▶ executors{}   Script: run, module, or inline
     document ── stored_task ──▶ Partial of targets that are not imported, or Script
 
@@ -19,6 +19,7 @@ import re
 import shlex
 import sys
 from dataclasses import fields
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from mizzen.errors import ConfigError, SerializationError
@@ -36,7 +37,8 @@ __all__ = ["check_dependencies", "experiment_document", "literal", "stored_task"
 
 #: Where the notes of Python stand in a task's and an experiment's metadata.
 NOTES = "python"
-_RUNNER = "runner.py"
+#: Its name in the job differs from its name here: the folder is on the path of what the job starts.
+_RUNNER = "mizzen_runner.py"
 _MACRO = re.compile(r"\$\{(?:" + "|".join(one.name for one in fields(ExecutorMacros)) + r")\}")
 _PYTHON = re.compile(r"python3?")
 
@@ -251,7 +253,7 @@ def _runner_text() -> str:
 
     # Read and not imported: nothing of it runs here.
     (folder,) = mizzen.job.__path__
-    with open(os.path.join(folder, _RUNNER), encoding="utf-8") as file:
+    with open(os.path.join(folder, "runner.py"), encoding="utf-8") as file:
         return file.read()
 
 
@@ -264,10 +266,15 @@ def _interpreter(executor: Executor) -> str:
 
 def _entrypoint(script: Script, executor: Executor) -> list[str]:
     """The words of a script's entrypoint. On this machine a bare ``python`` is the launching one."""
-    words = shlex.split(script.entrypoint)
+    words = list(_split(script.entrypoint))
     if words and executor.kind == "local" and _PYTHON.fullmatch(words[0]):
         words[0] = _interpreter(executor)
     return words
+
+
+@lru_cache(maxsize=64)
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(shlex.split(text))
 
 
 def _script(script: Script, job: Job, notes: bool) -> dict[str, Any]:

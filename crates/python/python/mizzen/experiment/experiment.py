@@ -12,9 +12,10 @@ from mizzen.errors import ConfigError, ExperimentError, NotFoundError, ResultErr
 from mizzen.executor.local import LocalExecutor
 from mizzen.experiment.collection import Collection
 from mizzen.experiment.given import INFO, as_executor, level_of, ranks_of
-from mizzen.experiment.installation import executors_surround, home_folder, open_core, working_folder
+from mizzen.experiment.installation import executors_surround, home_folder
 from mizzen.experiment.job import FINAL_STATES, Job, JobGroup
 from mizzen.experiment.naming import check_id, check_name, new_id
+from mizzen.experiment.view import View
 from mizzen.experiment.watching import Client, LogLine, check_on_interrupt, lines_of, lines_of_async, say, show_lines
 
 if TYPE_CHECKING:
@@ -92,9 +93,7 @@ class Experiment(ConfigurableMixin):
         self._skip_status_at_exit = skip_status_at_exit
         self._serialize_metadata_for_scripts = serialize_metadata_for_scripts
         self._jobs = Collection(self)
-        # The home is settled when the experiment is written down or loaded.
-        self._home: str | None = self._base_dir
-        self._workdir: str | None = None
+        self._view = View(self._base_dir)
         self._stored: dict[str, Any] | None = None
         self._forget()
         for job in jobs or ():
@@ -105,9 +104,7 @@ class Experiment(ConfigurableMixin):
         self._detached = False
         self._waited = False
         self._direct: tuple[dict[str, str], dict[str, Any]] | None = None
-        self._view: dict[str, Any] | None = None
-        self._view_by_name: dict[str, dict[str, Any]] = {}
-        self._view_until = 0.0
+        self._view.clear()
 
     # What it is
 
@@ -144,8 +141,7 @@ class Experiment(ConfigurableMixin):
     @property
     def dir(self) -> str:
         """Its folder. It exists once the experiment was started."""
-        home = self._home if self._home is not None else home_folder()
-        return os.path.join(home, "experiments", self._title, self._id)
+        return os.path.join(self._view.home_now, "experiments", self._title, self._id)
 
     @property
     def state(self) -> str:
@@ -300,11 +296,10 @@ class Experiment(ConfigurableMixin):
         self._check_open("run")
         if not self._jobs.units:
             raise ExperimentError(f"the experiment {self._title} has no jobs\nhint: add some first")
-        base = self._workdir if self._workdir is not None else working_folder()
+        base = self._view.base
         document = self._document(sequential, base)
-        if self._home is None:
-            self._home = home_folder()
-        core = self._core(drives=True)
+        self._view.home = self._view.home_now
+        core = self._view.core(drives=True)
         if self._given_id is not None and self._exists(core):
             raise ExperimentError(
                 f"there is an experiment of the id {self._id} already\nhint: choose another id; `Experiment.from_id` loads that one"
@@ -324,7 +319,7 @@ class Experiment(ConfigurableMixin):
         tail: list[int] | None = []
         if not tail_logs:
             names = {job.id for job in self if job.tail_logs}
-            tail = [job["index"] for job in self._status(core)["jobs"] if job["name"] in names] if names else None
+            tail = [job["index"] for job in self._view.read(core, self._id)["jobs"] if job["name"] in names] if names else None
         shows = self._shows_progress
         summary = not self._skip_status_at_exit
         several = self._several_ranks() if tail is not None else frozenset()
@@ -338,7 +333,7 @@ class Experiment(ConfigurableMixin):
         try:
             client.attend()
         finally:
-            self._view_until = 0.0
+            self._view.expire()
         self._end(raise_on_failure)
 
     async def _attend_async(self, client: Client, raise_on_failure: bool, on_interrupt: str | None) -> None:
@@ -360,15 +355,15 @@ class Experiment(ConfigurableMixin):
                 client.say_goes_on("the task that waited was cancelled")
             raise
         finally:
-            self._view_until = 0.0
+            self._view.expire()
         await to_thread(self._end, raise_on_failure)
 
     def _end(self, raise_on_failure: bool) -> None:
         """After the end: raises if it was a bad one."""
         from mizzen.experiment.failures import experiment_failure
 
-        core = self._core()
-        status = self._status(core)
+        core = self._view.core()
+        status = self._view.read(core, self._id)
         if self._shows_progress and self._enable_goodbye_message:
             say(f"hint: `mizzen logs {self._id}` shows the output, `mizzen status {self._id}` all jobs")
         failure = experiment_failure(core, status) if raise_on_failure else None
@@ -401,9 +396,9 @@ class Experiment(ConfigurableMixin):
         Raises:
             ConfigError: the jobs can't be planned.
         """
-        base = self._workdir if self._workdir is not None else working_folder()
+        base = self._view.base
         document = self._document(sequential, base)
-        core = self._core()
+        core = self._view.core()
         preview = json.loads(self._explained(core, document, base, lambda text: core.plan(text, base)))
         if log:
             from mizzen.experiment.showing import show_plan
@@ -415,14 +410,13 @@ class Experiment(ConfigurableMixin):
     def _document(self, sequential: bool, base: str) -> dict[str, Any]:
         from mizzen.experiment.document import experiment_document
 
-        home = self._home if self._home is not None else home_folder()
         return experiment_document(
             self._title,
             self._jobs.units,
             sequential=sequential,
             stored=self._stored,
             notes_for_scripts=self._serialize_metadata_for_scripts,
-            prefix="python-" if executors_surround(home, base) else "",
+            prefix="python-" if executors_surround(self._view.home_now, base) else "",
         )
 
     @staticmethod
@@ -452,31 +446,10 @@ class Experiment(ConfigurableMixin):
 
             show_status(self, self._look())
             return None
-        self._look()
-        return {unit.id: self._status_of(unit) for unit in self._jobs.units}
+        from mizzen.experiment.showing import status_of
 
-    def _status_of(self, unit: Job | JobGroup) -> dict[str, Any]:
-        if isinstance(unit, JobGroup):
-            return {
-                "name": unit.id,
-                "status": unit.state,
-                "executor": unit.jobs[0]._executor.info(),
-                "job_id": unit.id,
-                "handle": unit.handles,
-                "local_dir": self.dir,
-                "jobs": {job.id: self._status_of(job) for job in unit.jobs},
-            }
-        return {
-            "name": unit.id,
-            "status": unit.state,
-            "cause": unit.cause,
-            "message": unit.message,
-            "executor": unit._executor.info(),
-            "job_id": unit.id,
-            "handle": unit.handle,
-            "local_dir": unit.dir if unit.dir is not None else os.path.join(self.dir, unit.id),
-            "attempts": unit.attempts,
-        }
+        self._look()
+        return {unit.id: status_of(self, unit) for unit in self._jobs.units}
 
     def logs(
         self,
@@ -522,9 +495,9 @@ class Experiment(ConfigurableMixin):
         return lines_of_async(self._open_logs(self._jobs.names(job_id), regex, follow, rank, attempt))
 
     def _open_logs(self, names: list[str], regex: str | None, follow: bool, rank: int | None, attempt: int | None) -> Logs:
-        core = self._core(drives=follow)
+        core = self._view.core(drives=follow)
         numbers = self._numbers_of(core, names)
-        self._view_until = 0.0
+        self._view.expire()
         return core.logs(self._id, numbers, follow=follow, rank=rank, attempt=attempt, pattern=regex)
 
     def result(self, job_id: str) -> Any:
@@ -543,14 +516,14 @@ class Experiment(ConfigurableMixin):
         if self._direct is not None:
             return self._direct_result(unit)
         view = self._look()
-        job = self._view_by_name.get(unit.id)
+        job = self._view.by_name.get(unit.id)
         if view is None or job is None:
             raise ResultError(f"the job `{unit.id}` has no result: its experiment was not started")
         if job["state"] not in FINAL_STATES:
             raise ResultError(f"the job `{unit.id}` has no result yet: it is {job['state']}\nhint: `wait()` waits for its end")
         from mizzen.experiment.results import value_of
 
-        return value_of(self._core(), view, job)
+        return value_of(self._view.core(), view, job)
 
     def _direct_result(self, job: Job) -> Any:
         states, values = self._direct or ({}, {})
@@ -588,18 +561,18 @@ class Experiment(ConfigurableMixin):
 
     def _waiter(self) -> Client:
         self._check_started("wait for")
-        return Client(self._core(drives=True), self._id, progress=False, on_interrupt="detach")
+        return Client(self._view.core(drives=True), self._id, progress=False, on_interrupt="detach")
 
     def _after_wait(self, client: Client, timeout: float | None, raise_on_failure: bool) -> None:
-        self._view_until = 0.0
+        self._view.expire()
         if not client.over:
             raise TimeoutError(f"the experiment {self._title} ({self._id}) has not ended within {timeout} s")
         self._waited = True
         if raise_on_failure:
             from mizzen.experiment.failures import experiment_failure
 
-            core = self._core()
-            failure = experiment_failure(core, self._status(core))
+            core = self._view.core()
+            failure = experiment_failure(core, self._view.read(core, self._id))
             if failure is not None:
                 raise failure
 
@@ -611,10 +584,10 @@ class Experiment(ConfigurableMixin):
             kill: at once; otherwise a job gets SIGTERM and time to end.
         """
         self._check_started("cancel")
-        core = self._core(drives=True)
+        core = self._view.core(drives=True)
         names = self._jobs.names(job_id)
         core.cancel(self._id, self._numbers_of(core, names) if job_id is not None else [], "kill" if kill else "terminate")
-        self._view_until = 0.0
+        self._view.expire()
 
     def retry(
         self,
@@ -639,13 +612,13 @@ class Experiment(ConfigurableMixin):
         """
         check_on_interrupt(on_interrupt)
         self._check_started("retry")
-        core = self._core(drives=True)
+        core = self._view.core(drives=True)
         chosen = [jobs] if isinstance(jobs, str) else list(jobs or ())
         numbers = self._numbers_of(core, [name for one in chosen for name in self._jobs.names(one)])
         # The client is there before anything can happen.
         again = core.retry(self._id, numbers)
-        self._view_until = 0.0
-        names = [job["name"] for job in self._status(core)["jobs"] if job["index"] in set(again)]
+        self._view.expire()
+        names = [job["name"] for job in self._view.read(core, self._id)["jobs"] if job["index"] in set(again)]
         self._waited, self._detached = False, detach
         if detach:
             self._say_detached()
@@ -721,7 +694,7 @@ class Experiment(ConfigurableMixin):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         if kind is None and self._is_left_alone():
-            self._attend(self._client(self._core(drives=True), False, None), True)
+            self._attend(self._client(self._view.core(drives=True), False, None), True)
 
     async def __aenter__(self) -> Self:
         return self
@@ -730,7 +703,7 @@ class Experiment(ConfigurableMixin):
         if kind is None and self._is_left_alone():
             from asyncio import to_thread
 
-            client = await to_thread(lambda: self._client(self._core(drives=True), False, None))
+            client = await to_thread(lambda: self._client(self._view.core(drives=True), False, None))
             await self._attend_async(client, True, None)
 
     def _is_left_alone(self) -> bool:
@@ -751,9 +724,6 @@ class Experiment(ConfigurableMixin):
                     f'`mizzen wait {self._id}` waits for its end; in Python: `mizzen.Experiment.from_id("{self._id}")`'
                 )
 
-    def _core(self, drives: bool = False) -> Core:
-        return open_core(self._home, drives=drives, workdir=self._workdir)
-
     def _exists(self, core: Core) -> bool:
         try:
             return core.resolve(self._id) == self._id
@@ -764,34 +734,21 @@ class Experiment(ConfigurableMixin):
         if not self._started:
             raise ExperimentError(f"you can't {what} the experiment {self._title} ({self._id}): it was not started")
 
-    def _status(self, core: Core) -> dict[str, Any]:
-        """What the store says, and remembers it for a while."""
-        began = time.monotonic()
-        view: dict[str, Any] = json.loads(core.status(self._id))
-        now = time.monotonic()
-        self._view = view
-        self._view_by_name = {job["name"]: job for job in view["jobs"]}
-        # As long as reading it took: asking job by job must not cost the more the more jobs there are.
-        self._view_until = now + (now - began)
-        return view
-
     def _look(self) -> dict[str, Any] | None:
         """What the store says, not much older than now; ``None`` before the experiment was started."""
         if not self._started:
             return None
-        if self._view is not None and time.monotonic() < self._view_until:
-            return self._view
-        return self._status(self._core())
+        return self._view.look(self._id)
 
     def _seen(self, job_id: str) -> dict[str, Any] | None:
         if self._direct is not None:
             state = self._direct[0].get(job_id)
             return None if state is None else {"state": state, "cause": None, "message": None, "handle": None, "dir": None, "attempts": []}
-        return None if self._look() is None else self._view_by_name.get(job_id)
+        return None if self._look() is None else self._view.by_name.get(job_id)
 
     def _numbers_of(self, core: Core, names: list[str]) -> list[int]:
         self._check_started("look into")
         if len(names) == len(self):
             return []
-        self._status(core)
-        return [self._view_by_name[name]["index"] for name in names]
+        self._view.read(core, self._id)
+        return [self._view.by_name[name]["index"] for name in names]

@@ -165,7 +165,7 @@ class Job:
 
     @task.setter
     def task(self, task: Partial[Any] | Script) -> None:
-        self._task: Any = task
+        self._task = task
         self._stored = None
         self._load = None
 

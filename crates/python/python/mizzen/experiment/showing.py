@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from mizzen.experiment.job import FINAL_STATES, read_time
+from mizzen.experiment.job import FINAL_STATES, Job, JobGroup, read_time
 from mizzen.experiment.reading import count, duration, failure_words, last_lines, printable, tally
 
 if TYPE_CHECKING:
     from mizzen.experiment.experiment import Experiment
 
-__all__ = ["plan_text", "show_plan", "show_status", "status_text"]
+__all__ = ["plan_text", "show_plan", "show_status", "status_of", "status_text"]
 
 
 def show_plan(preview: dict[str, Any]) -> None:
@@ -24,6 +25,31 @@ def show_plan(preview: dict[str, Any]) -> None:
 def show_status(experiment: Experiment, view: dict[str, Any] | None) -> None:
     """Prints how the jobs are."""
     _print(status_text(experiment, view))
+
+
+def status_of(experiment: Experiment, unit: Job | JobGroup) -> dict[str, Any]:
+    """How a job or a group is, as :meth:`Experiment.status` returns it."""
+    if isinstance(unit, JobGroup):
+        return {
+            "name": unit.id,
+            "status": unit.state,
+            "executor": unit.jobs[0]._executor.info(),
+            "job_id": unit.id,
+            "handle": unit.handles,
+            "local_dir": experiment.dir,
+            "jobs": {job.id: status_of(experiment, job) for job in unit.jobs},
+        }
+    return {
+        "name": unit.id,
+        "status": unit.state,
+        "cause": unit.cause,
+        "message": unit.message,
+        "executor": unit._executor.info(),
+        "job_id": unit.id,
+        "handle": unit.handle,
+        "local_dir": unit.dir if unit.dir is not None else os.path.join(experiment.dir, unit.id),
+        "attempts": unit.attempts,
+    }
 
 
 def _print(text: str) -> None:

@@ -28,8 +28,10 @@ __all__ = ["Client", "LogLine", "check_on_interrupt", "lines_of", "lines_of_asyn
 
 #: The longest wait in one call, in seconds.
 _LONGEST_WAIT = 0.1
-#: The first wait for log lines; it grows as long as nothing happens.
+#: The first pause between two looks for log lines; it grows as long as nothing happens, …
 _SHORTEST_WAIT = 0.004
+#: … up to this one.
+_LONGEST_WAIT_FOR_LINES = 0.04
 #: With more jobs than this, only those are told of that do not go well.
 _MANY_JOBS = 50
 
@@ -138,7 +140,7 @@ class Client:
                         raise _Left
                 while not self._over and (until is None or not until()):
                     self.step(_LONGEST_WAIT)
-                    if self._ending and all(self._has_ended(number) for number in self._ending):
+                    if self._has_ended_what_it_could():
                         break
                 break
             except KeyboardInterrupt:
@@ -149,16 +151,18 @@ class Client:
             self.end()
         if self._interrupts:
             if not self._over:
-                self.say_goes_on("interrupted")
+                self.say_goes_on("the jobs on this machine have ended" if self._has_ended_what_it_could() else "interrupted")
             raise KeyboardInterrupt
 
     def step(self, longest: float) -> None:
         """Shows what has happened, waiting for so many seconds at most for something to happen."""
         if self._logs is None or not self._board.has_started:
-            happened = self._read_events(longest)
-        else:
-            happened = self._read_events(0.0) or self._read_lines(min(self._wait, longest))
-        self._wait = _SHORTEST_WAIT if happened else min(self._wait * 1.25, _LONGEST_WAIT)
+            self._read_events(longest)
+            return
+        # Waiting is for events: a job's end is then told at once, and its lines are read a moment after they are written.
+        happened = self._read_lines(0.0)
+        happened |= self._read_events(0.0 if happened else min(self._wait, longest))
+        self._wait = _SHORTEST_WAIT if happened else min(self._wait * 1.25, _LONGEST_WAIT_FOR_LINES)
 
     def end(self) -> None:
         """Shows what is left after the end."""
@@ -211,8 +215,10 @@ class Client:
             return unfinished
         return [number for number in unfinished if self._board.local[number]]
 
-    def _has_ended(self, number: int) -> bool:
-        return self._board.states[number] in ("SUCCEEDED", "FAILED", "CANCELLED")
+    def _has_ended_what_it_could(self) -> bool:
+        """The jobs that a Ctrl-C ends have ended, and others go on elsewhere."""
+        unfinished = set(self._board.unfinished())
+        return bool(self._ending) and bool(unfinished) and unfinished.isdisjoint(self._ending)
 
     def _read_events(self, timeout: float) -> bool:
         events = self._watch.next(timeout)
