@@ -4,8 +4,8 @@ It has no number of slots: what can run at once does. `env true` instead of its 
 that a `Script` can be. With `follow ARG…` it runs that one command with its log on this program's output instead.
 """
 
-import math
 import os
+import posixpath
 import sys
 import time
 
@@ -37,7 +37,7 @@ def timed(title, count, **how):
 def partial():
     start = time.perf_counter()
     with nemo_run.Experiment("partial") as it:
-        it.add(nemo_run.Partial(math.hypot, 3.0, 4.0), executor=nemo_run.LocalExecutor(), name="hypot")
+        it.add(nemo_run.Partial(posixpath.join, "a", "b"), executor=nemo_run.LocalExecutor(), name="join")
         it.run(detach=False, tail_logs=False)
     if "SUCCEEDED" not in str(it.jobs[0].state):
         raise RuntimeError(f"the job is {it.jobs[0].state}")

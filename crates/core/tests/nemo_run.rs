@@ -443,6 +443,61 @@ fn damaged_files_are_named() {
     assert_eq!(added, 9);
 }
 
+/// A launcher that ends between sending and writing down leaves handles out of `_TASKS`; `.slurm_jobs` has the numbers.
+#[test]
+fn a_job_that_was_sent_and_not_written_down_is_found() {
+    let homes = Homes::new();
+    let experiment = homes.experiment("cluster");
+    fs::remove_file(experiment.join("_TASKS")).unwrap();
+    for job in ["first", "second"] {
+        let configs = experiment.join(job).join("configs");
+        fs::create_dir_all(&configs).unwrap();
+        fs::write(configs.join(format!("{job}_executor.yaml")), "").unwrap();
+    }
+    // The second one's logs are in a folder of the tunnel's.
+    let elsewhere = homes.0.join("scratch");
+    fs::create_dir_all(&elsewhere).unwrap();
+    fs::write(elsewhere.join("log-ml-ml.second_1011_0.out"), "far away\n").unwrap();
+    let path = homes.nemo().join(".slurm_jobs");
+    let lines = fs::read_to_string(&path).unwrap();
+    let (first, second) = lines.split_once('\n').unwrap();
+    let (_, rest) = second.split_once("log*").unwrap();
+    fs::write(
+        &path,
+        format!("{first}\n1011 = {elsewhere}/log*{rest}1012 = /torn"),
+    )
+    .unwrap();
+
+    let past = homes.read();
+    assert_eq!(past.unreadable, []);
+    let cluster = titled(&past, "cluster");
+    let handles: Vec<Option<&str>> = cluster
+        .jobs
+        .iter()
+        .map(|job| job.handle.as_deref())
+        .collect();
+    assert_eq!(
+        handles,
+        [
+            Some("slurm_tunnel://nemo_run/1010"),
+            Some("slurm_tunnel://nemo_run/1011")
+        ]
+    );
+    assert_eq!(cluster.jobs[0].attempts.len(), 2);
+    assert_eq!(
+        ends(cluster)[1],
+        (
+            "second",
+            JobState::Unknown,
+            None,
+            "NeMo-Run keeps no state of it; `sacct -j 1011` may know"
+        )
+    );
+    let (store, _) = homes.import(Logs::Copy);
+    let view = store.view(&store.resolve("cluster").unwrap()).unwrap();
+    assert_eq!(log(&view, 1, 1), "far away\n");
+}
+
 #[test]
 fn a_container_leaves_its_exit_code() {
     let homes = Homes::new();
@@ -510,4 +565,48 @@ fn a_folder_that_is_no_home_is_refused() {
     let homes = Homes::new();
     let error = nemo_run::read(&homes.0).unwrap_err();
     assert!(matches!(error, ImportError::NoHome(_)), "{error}");
+}
+
+/// Whatever a disk or an editor does to the files: what is left is read, and nothing panics.
+#[test]
+fn files_with_changed_bytes_are_read_or_named() {
+    let homes = Homes::new();
+    let mut files: Vec<Utf8PathBuf> = vec![
+        homes.nemo().join(".local_jobs.json"),
+        homes.nemo().join(".slurm_jobs"),
+    ];
+    for title in ["cluster", "sweep", "pair"] {
+        files.extend(["_TASKS", "_CONFIG"].map(|name| homes.experiment(title).join(name)));
+    }
+    files.push(
+        homes
+            .experiment("sweep")
+            .join("train/nemo_run/train_2-lcbs0b7l29pl5/SUCCESS"),
+    );
+    let whole: Vec<Vec<u8>> = files.iter().map(|path| fs::read(path).unwrap()).collect();
+    let mut random = 88_172_645_463_325_252_u64;
+    let mut below = |limit: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random % limit.max(1) as u64) as usize
+    };
+    for _ in 0..150 {
+        for (path, bytes) in files.iter().zip(&whole) {
+            let mut bytes = bytes.clone();
+            match below(4) {
+                0 => bytes.truncate(below(bytes.len())),
+                1 => bytes.extend_from_within(..below(bytes.len())),
+                _ => {
+                    for _ in 0..=below(3) {
+                        let at = below(bytes.len());
+                        bytes[at] = below(256) as u8;
+                    }
+                }
+            }
+            fs::write(path, bytes).unwrap();
+        }
+        assert_eq!(homes.read().experiments.len(), 8);
+    }
+    homes.import(Logs::Copy);
 }

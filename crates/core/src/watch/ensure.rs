@@ -77,21 +77,27 @@ pub fn ensure_supervised(
         .stdin(Stdio::null())
         .stdout(Stdio::from(log))
         .stderr(Stdio::from(errors));
-    // SAFETY: setsid(2) is async-signal-safe and touches no memory of this process.
+    // SAFETY: fork(2), _exit(2) and setsid(2) are async-signal-safe, and this is the only thread of a process that is about
+    // to become another program.
     unsafe {
         command.pre_exec(|| {
+            // A grandchild: whoever started it, perhaps a notebook that lives for days, is not its parent, so that nobody here
+            // has to wait for it.
+            match libc::fork() {
+                -1 => return Err(std::io::Error::last_os_error()),
+                0 => {}
+                _ => libc::_exit(0),
+            }
             // Out of the terminal's session: neither its Ctrl-C nor its end reaches the supervisor.
             nix::unistd::setsid()
                 .map(drop)
                 .map_err(std::io::Error::from)
         });
     }
-    let mut supervisor = command
+    command
         .spawn()
+        .and_then(|mut between| between.wait())
         .map_err(|error| failed(format!("can't start {}: {error}", context.program)))?;
-    // Whoever started it may end before it or after it. A process that lives on, such as a notebook's, must not keep the
-    // dead one in its table.
-    let _ = std::thread::Builder::new().spawn(move || supervisor.wait());
     Ok(true)
 }
 

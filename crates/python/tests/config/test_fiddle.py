@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mizzen.config import Config, Partial, build, decode, encode
+from mizzen.config import Config, Partial, build, decode, dryrun_fn, encode
 from mizzen.errors import ConfigError
 
 
@@ -73,6 +73,9 @@ def test_the_real_fiddle() -> None:
     assert (first, rest, adam, make[0]()) == (Adam(2.0), (7,), Adam(2.0), Adam(1.0))
     assert first is adam
     assert build(decode(encode(theirs)))()[1] == (7,)
+    # Handed in as it is, too: its objects build themselves, but in another way.
+    assert build(theirs)()[0] == Adam(2.0) == build([shared])[0]
+    dryrun_fn(theirs)
 
 
 def test_fiddle_is_not_imported() -> None:

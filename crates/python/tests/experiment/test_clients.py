@@ -253,6 +253,5 @@ def test_a_fork_while_it_is_watched(home: Path, environment: dict[str, str], tmp
         "if child:\n"
         "    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
     )
-    # A thread waits for the supervisor, and Python warns of forks beside threads.
-    done = subprocess.run([sys.executable, "-W", "ignore::DeprecationWarning", "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "SUCCEEDED\nSUCCEEDED\n")

@@ -56,7 +56,7 @@ def test_like_executors_are_written_once(home: Path, tasks: ModuleType) -> None:
     document = experiment._document(False, "/")
     assert [task["executor"] for task in document["tasks"]] == ["local", "local-2"] * 3 + ["local-3"]
     assert {name: table["slots"] for name, table in document["executors"].items()} == {"local": 1, "local-2": 2, "local-3": None}
-    assert set(document["files"]) == {"runner.py"}
+    assert set(document["files"]) == {"mizzen_runner.py"}
 
 
 def test_tasks_as_a_document(home: Path, tasks: ModuleType) -> None:
@@ -69,7 +69,7 @@ def test_tasks_as_a_document(home: Path, tasks: ModuleType) -> None:
     experiment.add(run.Script("./run", entrypoint=""), name="program")
     tasks_by_name = {task["name"]: task for task in experiment._document(False, "/")["tasks"]}
     partial = tasks_by_name["partial"]
-    assert partial["run"] == [sys.executable, "${experiment_dir}/files/runner.py", "${job_dir}/configs/partial.json"]
+    assert partial["run"] == [sys.executable, "${experiment_dir}/files/mizzen_runner.py", "${job_dir}/configs/partial.json"]
     assert json.loads(partial["files"]["configs/partial.json"])["root"]["_target_"] == "tasks_of_test.add"
     assert tasks_by_name["path"]["run"] == ["bash", "train.sh", "$${x}"]
     assert tasks_by_name["path"]["env"] == {"A": "$$"}

@@ -375,7 +375,7 @@ def test_dryrun_shows_the_requests(home: Path, tasks: ModuleType, capsys: pytest
     assert "after    train (ok)" in out
     assert "hunter2" not in out + json.dumps([train, add])
     assert train["argv"] == [["bash", "train.py", "--lr", "$LR", "a b"]]
-    assert add["argv"][0][1].endswith("/files/runner.py")
+    assert add["argv"][0][1].endswith("/files/mizzen_runner.py")
     assert train["request"]["members"][0]["ranks"]
     assert not home.exists()
     assert experiment.dryrun(log=False) == [train, add]

@@ -14,14 +14,14 @@ def write(partial, folder, *, local=True):
     captured = capture(partial, local=local, name="job")
     os.makedirs(os.path.join(folder, "files"), exist_ok=True)
     with open(mizzen.job.runner.__file__) as file:
-        files = {"runner.py": file.read(), **captured.files}
+        files = {"mizzen_runner.py": file.read(), **captured.files}
     for name, text in files.items():
         with open(os.path.join(folder, "files", name), "w", encoding="utf-8", newline="") as file:
             file.write(text)
     document = os.path.join(folder, "job.json")
     with open(document, "w") as file:
         json.dump(captured.document, file)
-    return [os.path.join(folder, "files", "runner.py"), document]
+    return [os.path.join(folder, "files", "mizzen_runner.py"), document]
 
 
 def launch(partial, *, python=None, environment=None, local=True):

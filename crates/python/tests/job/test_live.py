@@ -116,10 +116,11 @@ def test_the_plain_prompt(tmp_path):
 
 
 def test_the_prompt_after_a_script(tmp_path):
-    (tmp_path / "script.py").write_text("BASE = 40\ndef train(x):\n    return 'old'\n")
+    (tmp_path / "script.py").write_text("BASE = 40\nclass Net:\n    x = 1\ndef train(x):\n    return 'old'\n")
     done = subprocess.run(
         [sys.executable, "-i", "-q", "script.py"],
-        input="import mizzen as run\nfrom launching import launch\ndef train(x):\n    return x + BASE\n\nlaunch(run.Partial(train, 2))\n",
+        input="import mizzen as run\nfrom launching import launch\n"
+        "def train(x):\n    return x + BASE + Net.x\n\nlaunch(run.Partial(train, 1))\n",
         cwd=tmp_path,
         env=environment(tmp_path),
         capture_output=True,

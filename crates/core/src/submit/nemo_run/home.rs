@@ -1,28 +1,22 @@
-//! Reads NeMo-Run's home: folders, `_CONFIG`, `_TASKS`, the files in which its schedulers keep states, logs.
+//! Reads NeMo-Run's home: folders, `_CONFIG`, `_TASKS`.
 //!
 //! Layout, as of NeMo-Run 0.11: `experiments/<title>/<title>_<time in ns>/` with `_CONFIG`, `_TASKS` (a list of pairs: job,
-//! task), `_VERSION`, `_DONE`, and a folder for each job. Local jobs have `<job>/nemo_run/<app>/<role>/<replica>/*.log` and
-//! a file `SUCCESS` (of failed ones, too) that holds their last state and exit codes; `.local_jobs.json` in the home has the
-//! last state seen of each. Jobs in containers leave `status_<name>.out`. Slurm's and all others' are asked for each time
-//! and written nowhere.
+//! task), `_VERSION`, `_DONE`, and a folder for each job. What jobs left there, and what became of them: [`super::places`].
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashSet;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
 
+use super::places::{Place, States};
 use super::{ImportError, Past, PastExperiment, PastJob, Unreadable, objects};
 use crate::config::names::{NAME_LIMIT, RESERVED_TITLES};
-use crate::model::{Cause, ExperimentId, JobState, Timestamp};
+use crate::model::{ExperimentId, JobState, Timestamp};
 
 /// How many folders deep experiments are looked for: titles may hold slashes.
 const DEPTH_LIMIT: u32 = 5;
 /// A larger file is none of NeMo-Run's.
 const FILE_LIMIT: u64 = 256 << 20;
-/// The files in which the states of jobs stand, by job.
-const STATE_FILES: [&str; 2] = [".local_jobs.json", ".skypilot_jobs.json"];
-/// How the handles of jobs on this machine begin.
-const LOCAL_HANDLE: &str = "local_persistent://nemo_run/";
 
 /// Reads the home.
 pub(super) fn read(home: &Utf8Path) -> Result<Past, ImportError> {
@@ -89,7 +83,7 @@ fn find(
 }
 
 /// A small file's text; `None` if it is not there.
-fn text_of(path: &Utf8Path) -> Result<Option<String>, String> {
+pub(super) fn text_of(path: &Utf8Path) -> Result<Option<String>, String> {
     match std::fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.to_string()),
@@ -108,56 +102,17 @@ fn written(path: &Utf8Path) -> Option<Timestamp> {
     i64::try_from(since.as_micros()).ok().map(Timestamp)
 }
 
-/// What NeMo-Run's schedulers wrote about all jobs: the last state of each that they saw.
-struct States(HashMap<String, String>);
-
-impl States {
-    fn read(home: &Utf8Path, unreadable: &mut Vec<Unreadable>) -> States {
-        let mut states = HashMap::new();
-        for name in STATE_FILES {
-            let path = home.join(name);
-            let read = text_of(&path).and_then(|text| match text {
-                Some(text) if !text.trim().is_empty() => {
-                    serde_json::from_str::<BTreeMap<String, Value>>(&text)
-                        .map_err(|error| error.to_string())
-                }
-                _ => Ok(BTreeMap::new()),
-            });
-            match read {
-                Ok(apps) => states.extend(
-                    apps.iter()
-                        .filter_map(|(app, entry)| Some((app.clone(), state_in(entry)?))),
-                ),
-                Err(reason) => unreadable.push(Unreadable { path, reason }),
-            }
-        }
-        States(states)
-    }
-}
-
-/// `["RUNNING", …]`, `{"job_status": "RUNNING", …}`.
-fn state_in(entry: &Value) -> Option<String> {
-    let word = match entry {
-        Value::Array(parts) => parts.first(),
-        Value::Object(fields) => ["job_status", "state", "status"]
-            .iter()
-            .find_map(|name| fields.get(*name)),
-        _ => None,
-    };
-    word.and_then(Value::as_str).map(str::to_owned)
-}
-
 /// One job as `_TASKS` or the folders have it.
 #[derive(Debug, Default)]
-struct Found {
-    id: String,
-    group: Option<String>,
-    task: Value,
-    executor: Value,
-    handle: Option<String>,
-    after: Vec<String>,
+pub(super) struct Found {
+    pub(super) id: String,
+    pub(super) group: Option<String>,
+    pub(super) task: Value,
+    pub(super) executor: Value,
+    pub(super) handle: Option<String>,
+    pub(super) after: Vec<String>,
     /// The state when it was written last.
-    word: Option<String>,
+    pub(super) word: Option<String>,
 }
 
 fn experiment(folder: &Utf8Path, title: &str, states: &States) -> PastExperiment {
@@ -366,7 +321,7 @@ fn jobs_in_folders(folder: &Utf8Path) -> Vec<Found> {
 }
 
 /// What a folder holds, in order; nothing if it can't be read.
-fn entries(folder: &Utf8Path) -> Vec<Utf8PathBuf> {
+pub(super) fn entries(folder: &Utf8Path) -> Vec<Utf8PathBuf> {
     let Ok(found) = folder.read_dir_utf8() else {
         return Vec::new();
     };
@@ -381,8 +336,8 @@ fn jobs(folder: &Utf8Path, found: Vec<Found>, states: &States) -> Vec<PastJob> {
     let mut jobs = Vec::with_capacity(found.len());
     for (job, job_folder) in found.into_iter().zip(&folders) {
         let alone = folders.iter().filter(|other| *other == job_folder).count() == 1;
-        let place = Place::find(&job, job_folder);
-        let attempts = place.logs(&job.id, alone);
+        let place = Place::find(&job, job_folder, alone, states);
+        let attempts = place.logs(&job.id, alone, states);
         let last_written = attempts
             .iter()
             .flatten()
@@ -413,208 +368,6 @@ fn job_folder(folder: &Utf8Path, job: &Found) -> Utf8PathBuf {
     let dir = text(&job.executor, "job_dir");
     let name = Utf8Path::new(&dir).file_name().unwrap_or(&job.id);
     folder.join(name)
-}
-
-/// Where a job ran, and what it left there.
-struct Place<'a> {
-    folder: &'a Utf8Path,
-    handle: Option<String>,
-    /// What the handle ends with.
-    app: Option<String>,
-    /// The folder of a job on this machine.
-    local: Option<Utf8PathBuf>,
-}
-
-/// How a job ended, as far as that is known.
-struct End {
-    state: JobState,
-    cause: Option<Cause>,
-    message: Option<String>,
-}
-
-impl<'a> Place<'a> {
-    fn find(job: &Found, folder: &'a Utf8Path) -> Place<'a> {
-        let apps = folder.join("nemo_run");
-        let app_of = |handle: &str| handle.rsplit('/').next().map(str::to_owned);
-        let mut handle = job.handle.clone();
-        if handle.is_none() {
-            // Handles are written down last: a job of a launcher that was killed has a folder, and no handle.
-            let ran = entries(&apps).into_iter().find(|app| {
-                app.join(&job.id).is_dir()
-                    && app
-                        .file_name()
-                        .is_some_and(|name| name.starts_with(&format!("{}-", job.id)))
-            });
-            handle = ran
-                .as_ref()
-                .and_then(|app| app.file_name())
-                .map(|app| format!("{LOCAL_HANDLE}{app}"));
-        }
-        let app = handle.as_deref().and_then(app_of);
-        let local = app
-            .as_ref()
-            .map(|app| apps.join(app))
-            .filter(|folder| folder.is_dir());
-        Place {
-            folder,
-            handle,
-            app,
-            local,
-        }
-    }
-
-    /// The logs of each attempt, by rank.
-    fn logs(&self, id: &str, alone: bool) -> Vec<Vec<Utf8PathBuf>> {
-        let Some(app) = &self.app else {
-            return Vec::new();
-        };
-        if let Some(local) = &self.local {
-            let roles = entries(local).into_iter().filter(|path| path.is_dir());
-            let mut replicas: Vec<(u32, Utf8PathBuf)> = roles
-                .flat_map(|role| entries(&role))
-                .filter_map(|replica| Some((replica.file_name()?.parse().ok()?, replica)))
-                .collect();
-            replicas.sort();
-            let log_in = |replica: &Utf8Path| {
-                ["combined.log", "stdout.log", "stderr.log"]
-                    .iter()
-                    .map(|name| replica.join(name))
-                    .find(|path| path.is_file())
-            };
-            let logs = replicas.iter().filter_map(|(_, replica)| log_in(replica));
-            return vec![logs.collect()];
-        }
-        let there = |name: String| Some(self.folder.join(name)).filter(|path| path.is_file());
-        let one = there(format!("log_{app}.out")).or_else(|| there(format!("log_{id}.out")));
-        if let Some(log) = one {
-            return vec![vec![log]];
-        }
-        if app.bytes().all(|byte| byte.is_ascii_digit()) {
-            let files = entries(self.folder);
-            let named = |path: &Utf8Path, begin: &str, end: &str| {
-                path.file_name()
-                    .is_some_and(|name| name.starts_with(begin) && name.ends_with(end))
-            };
-            // Each restart by Slurm has its own log: `log-<name>_<job>_<restart>.out`.
-            let mut restarts: BTreeMap<u32, Vec<Utf8PathBuf>> = BTreeMap::new();
-            for file in &files {
-                let restart = file
-                    .file_name()
-                    .filter(|name| name.starts_with("log-"))
-                    .and_then(|name| name.strip_suffix(".out")?.rsplit_once('_'))
-                    .filter(|(rest, _)| rest.ends_with(&format!("_{app}")))
-                    .and_then(|(_, number)| number.parse().ok());
-                if let Some(restart) = restart {
-                    restarts.entry(restart).or_default().push(file.clone());
-                }
-            }
-            if !restarts.is_empty() {
-                return restarts.into_values().collect();
-            }
-            let batch = files
-                .iter()
-                .find(|path| named(path, "sbatch_", &format!("_{app}.out")));
-            return vec![batch.into_iter().cloned().collect()];
-        }
-        let common = ["log-allranks_0.out", "run.log"]
-            .iter()
-            .find_map(|name| there((*name).to_owned()))
-            .filter(|_| alone);
-        vec![common.into_iter().collect()]
-    }
-
-    /// The job's end: what stands in its folder, else what NeMo-Run saw of it last.
-    fn end(&self, job: &Found, states: &States) -> End {
-        if let Some(end) = self.local.as_deref().and_then(end_on_this_machine) {
-            return end;
-        }
-        if let Some(end) = end_in_container(&self.folder.join(format!("status_{}.out", job.id))) {
-            return end;
-        }
-        let seen = self.app.as_ref().and_then(|app| states.0.get(app));
-        let words = [seen, job.word.as_ref()];
-        let ended = words.iter().flatten().find_map(|word| final_state(word));
-        if let Some(state) = ended {
-            return End {
-                state,
-                cause: None,
-                message: None,
-            };
-        }
-        let last = words.iter().flatten().next();
-        let reason = match (&self.app, last) {
-            (None, _) => "NeMo-Run wrote down no launch of it".to_owned(),
-            (Some(app), Some(word)) if app.bytes().all(|byte| byte.is_ascii_digit()) => {
-                format!(
-                    "NeMo-Run keeps no state of it, last written {word}; `sacct -j {app}` may know"
-                )
-            }
-            (Some(_), Some(word)) => {
-                format!("NeMo-Run wrote {word} last and did not see its end")
-            }
-            (Some(_), None) => "NeMo-Run wrote down no state of it".to_owned(),
-        };
-        End {
-            state: JobState::Unknown,
-            cause: None,
-            message: Some(reason),
-        }
-    }
-}
-
-/// A word that is an end.
-fn final_state(word: &str) -> Option<JobState> {
-    word.parse::<JobState>()
-        .ok()
-        .filter(|state| state.is_final())
-}
-
-/// `SUCCESS` in the folder of a job on this machine: its last state and its processes' exit codes.
-fn end_on_this_machine(app: &Utf8Path) -> Option<End> {
-    let text = text_of(&app.join("SUCCESS")).ok().flatten()?;
-    let record: Value = serde_json::from_str(&text).ok()?;
-    let state = final_state(record.get("final_state")?.as_str()?)?;
-    let roles = record.get("roles").and_then(Value::as_object);
-    let code = roles
-        .into_iter()
-        .flat_map(|roles| roles.values())
-        .filter_map(Value::as_array)
-        .flatten()
-        .filter_map(|replica| replica.get("exitcode")?.as_i64())
-        .find(|code| *code != 0);
-    Some(end_with_code(state, code))
-}
-
-/// `{"id": …, "exit_code": "3"}`, written when a container's command has ended.
-fn end_in_container(path: &Utf8Path) -> Option<End> {
-    let text = text_of(path).ok().flatten()?;
-    let status: Value = serde_json::from_str(text.lines().last()?).ok()?;
-    let code = status.get("exit_code")?;
-    let code = code
-        .as_i64()
-        .or_else(|| code.as_str()?.trim().parse().ok())?;
-    let state = if code == 0 {
-        JobState::Succeeded
-    } else {
-        JobState::Failed
-    };
-    Some(end_with_code(state, Some(code).filter(|code| *code != 0)))
-}
-
-/// A failure is the program's own where its exit code is known. A signal may have come from anybody.
-fn end_with_code(state: JobState, code: Option<i64>) -> End {
-    let code = code.filter(|_| state == JobState::Failed);
-    End {
-        state,
-        cause: code.filter(|code| *code > 0).map(|_| Cause::AppFailure),
-        message: code.map(|code| {
-            if code > 0 {
-                format!("exit code {code}")
-            } else {
-                format!("ended by signal {}", -code)
-            }
-        }),
-    }
 }
 
 /// A text in letters that names may have.

@@ -2,7 +2,7 @@
 //! and read beside everything else.
 //!
 //! ```text
-//! $NEMORUN_HOME ─ home: folders, _TASKS, state files, logs ─▶ PastExperiment ─ record ─▶ plan, record, events ─▶ store
+//! $NEMORUN_HOME ─ home: folders, _TASKS · places: states, logs ─▶ PastExperiment ─ record ─▶ plan, record, events ─▶ store
 //!                   └ objects: base64, zlib, JSON → values                      └──────▶ logs in the experiment's folder
 //! ```
 //!
@@ -17,6 +17,7 @@
 
 mod home;
 mod objects;
+mod places;
 mod record;
 
 use camino::{Utf8Path, Utf8PathBuf};

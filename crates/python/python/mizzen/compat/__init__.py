@@ -39,7 +39,7 @@ class UnsupportedError(MizzenError, NotImplementedError):
 
 
 def install() -> None:
-    """Makes ``import nemo_run`` mean Mizzen in this process, and in the jobs that it starts on this machine.
+    """Makes ``import nemo_run`` mean Mizzen in this process, and, by way of ``PYTHONPATH``, in the processes and jobs that it starts.
 
     Calling it twice does no harm. A ``nemo_run`` that is installed but not imported stays where it is, unused.
 

@@ -43,8 +43,9 @@ def main(arguments: list[str]) -> int:
             file=sys.stderr,
         )
         return 2
-    others = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder and folder != path()]
-    os.environ["PYTHONPATH"] = os.pathsep.join([path(), *others])
+    from mizzen.compat.finder import in_front_of
+
+    os.environ["PYTHONPATH"] = in_front_of(os.environ.get("PYTHONPATH", ""))
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, *_options(sys.orig_argv), *arguments])

@@ -7,6 +7,7 @@ its parent's attribute, and a name of the table must survive that (:meth:`AliasM
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from importlib.machinery import ModuleSpec
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-__all__ = ["AliasModule", "Finder", "install", "take_over", "uninstall"]
+__all__ = ["AliasModule", "Finder", "in_front_of", "install", "take_over", "uninstall"]
 
 ROOT = "nemo_run"
 
@@ -101,9 +102,14 @@ def install() -> None:
             "`python -m mizzen.compat`"
         )
     _put_in_front()
-    # Jobs on this machine get this process's `sys.path`, and with it the alias.
-    if path() not in sys.path:
-        sys.path.insert(0, path())
+    # The processes that this one starts, jobs on this machine among them, get its environment.
+    os.environ["PYTHONPATH"] = in_front_of(os.environ.get("PYTHONPATH", ""))
+
+
+def in_front_of(search_path: str) -> str:
+    """A value of ``PYTHONPATH`` with the alias's folder at its beginning."""
+    others = [folder for folder in search_path.split(os.pathsep) if folder and folder != path()]
+    return os.pathsep.join([path(), *others])
 
 
 def _put_in_front() -> None:
@@ -119,10 +125,13 @@ def take_over() -> None:
 
 
 def uninstall() -> None:
-    """Takes the finder, the modules and the folder on ``sys.path`` away."""
+    """Takes the finder, the modules and the folder on ``PYTHONPATH`` away."""
     if Finder in sys.meta_path:
         sys.meta_path.remove(Finder)
     for name in [name for name, module in sys.modules.items() if isinstance(module, AliasModule)]:
         del sys.modules[name]
-    if path() in sys.path:
-        sys.path.remove(path())
+    others = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder and folder != path()]
+    if others:
+        os.environ["PYTHONPATH"] = os.pathsep.join(others)
+    else:
+        os.environ.pop("PYTHONPATH", None)

@@ -135,12 +135,13 @@ class _Builder:
             return self.memo[key]
         buildable = isinstance(value, Buildable)
         if not buildable and not isinstance(value, (list, tuple, dict, set, frozenset)):
-            if hasattr(kind, "__build__"):
-                made = value.__build__(lambda inner: self.build(inner, path))
-            elif is_fiddle(value):
+            # Before `__build__`, which fiddle's objects have as well, in another form.
+            if is_fiddle(value):
                 from mizzen.config.fiddle import from_fiddle
 
                 made = self.build(from_fiddle(value, {}), path)
+            elif hasattr(kind, "__build__"):
+                made = value.__build__(lambda inner: self.build(inner, path))
             elif hasattr(kind, "__dataclass_fields__") and any(True for _ in iterate(value)):
                 made = self.dataclass(value, kind, path)
             else:

@@ -26,7 +26,7 @@ import types
 import typing
 from typing import Any, Callable, ParamSpec, TypeVar, overload
 
-from mizzen.config.buildable import Buildable, Config, Partial, _make, dataclass_to_config
+from mizzen.config.buildable import Buildable, Config, Partial, _make, dataclass_to_config, is_fiddle
 from mizzen.config.building import build as build_config
 from mizzen.config.script import Script
 from mizzen.config.signature import signature_of
@@ -448,6 +448,10 @@ def dryrun_fn(task: Any, executor: Any = None, build: bool = False) -> None:
     Raises:
         ConfigTypeError: the task is neither.
     """
+    if is_fiddle(task):
+        from mizzen.config.fiddle import from_fiddle
+
+        task = from_fiddle(task, {})
     if not isinstance(task, Buildable):
         raise ConfigTypeError(f"a dry run needs a Config or Partial, not {task!r} ({type(task).__qualname__})")
     from mizzen.config.display import arguments_table, source

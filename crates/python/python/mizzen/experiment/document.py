@@ -2,7 +2,7 @@
 
 .. code-block:: text
 
-    Job ── task_document ──▶ tasks[]       Partial: run = python runner.py configs/<job>.json, and these files
+    Job ── task_document ──▶ tasks[]       Partial: run = python mizzen_runner.py configs/<job>.json, and these files
         ── _Executors ─────▶ executors{}   Script: run, module, or inline
     document ── stored_task ──▶ Partial of targets that are not imported, or Script
 
@@ -37,7 +37,8 @@ __all__ = ["check_dependencies", "experiment_document", "literal", "stored_task"
 
 #: Where the notes of Python stand in a task's and an experiment's metadata.
 NOTES = "python"
-_RUNNER = "runner.py"
+#: Its name in the job differs from its name here: the folder is on the path of what the job starts.
+_RUNNER = "mizzen_runner.py"
 _MACRO = re.compile(r"\$\{(?:" + "|".join(one.name for one in fields(ExecutorMacros)) + r")\}")
 _PYTHON = re.compile(r"python3?")
 
@@ -252,7 +253,7 @@ def _runner_text() -> str:
 
     # Read and not imported: nothing of it runs here.
     (folder,) = mizzen.job.__path__
-    with open(os.path.join(folder, _RUNNER), encoding="utf-8") as file:
+    with open(os.path.join(folder, "runner.py"), encoding="utf-8") as file:
         return file.read()
 
 

@@ -29,7 +29,9 @@ class ExceptionInfo:
 
     __slots__ = ("message", "module_missing", "notes", "traceback", "type")
 
-    def __init__(self, type: str, message: str, traceback: str, notes: tuple[str, ...] = (), module_missing: str | None = None) -> None:
+    def __init__(
+        self, type: str, message: str, traceback: str, notes: tuple[str, ...] = (), module_missing: str | None = None
+    ) -> None:
         self.type = type
         self.message = message
         self.traceback = traceback
@@ -78,9 +80,13 @@ class Result:
             ResultError: it raised, it returned what can't be written down, or the class of a value isn't to be found here.
         """
         if self.exception is not None:
-            raise ResultError(f"the job raised {self.exception}, so it has no result\nhint: its traceback is in `exception.traceback`")
+            raise ResultError(
+                f"the job raised {self.exception}, so it has no result\nhint: its traceback is in `exception.traceback`"
+            )
         if self.unavailable is not None:
-            raise ResultError(f"{self.unavailable}\nhint: return numbers, text, lists and dicts, or the path of a file that the job saves")
+            raise ResultError(
+                f"{self.unavailable}\nhint: return numbers, text, lists and dicts, or the path of a file that the job saves"
+            )
         try:
             return _Reader(self._encoded).build(self._encoded)
         except RunnerError as error:
@@ -145,7 +151,8 @@ def read_result(path: str | Path) -> Result:
         raise ResultError(f"the result at {shown} was written by a newer Mizzen\nhint: read it with that one")
     if document.get("ok") is True:
         unavailable = document.get("unavailable")
-        return Result(ok=True, encoded=document.get("value"), unavailable=None if unavailable is None else str(unavailable), path=shown)
+        reason = None if unavailable is None else str(unavailable)
+        return Result(ok=True, encoded=document.get("value"), unavailable=reason, path=shown)
     exception = document.get("exception")
     if not isinstance(exception, dict):
         raise ResultError(f"{shown} is no result")

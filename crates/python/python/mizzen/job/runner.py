@@ -11,8 +11,8 @@ and of it only what a job needs, when it needs it, since every job waits for the
 nothing else. Inside the package, the same file builds values for jobs that run in the launching process, and reads results.
 
 Usage: ``python runner.py DOCUMENT``. Environment: ``MIZZEN_JOB_DIR`` and ``MIZZEN_ATTEMPT`` say where the result goes (without them
-none is written), ``RANK``, ``SLURM_PROCID`` or ``LOCAL_RANK`` which process of the job this is. Exit status: 1 after an exception, otherwise what
-the callable asked for.
+none is written), ``RANK``, ``SLURM_PROCID`` or ``LOCAL_RANK`` which process of the job this is. Exit status: 1 after an exception,
+otherwise what the callable asked for.
 """
 
 from __future__ import annotations  # a SyntaxError here means: this Python is older than 3.8, which a job needs at least
@@ -638,13 +638,13 @@ class Loader:
 class Main:
     """Makes the names that a job needs of its launching script, without running that script.
 
-    ``main`` of a document has ``file``, ``relative``, ``package`` and ``argv``, for ``__file__``, ``__package__`` and ``sys.argv``, and
-    ``steps``, which are done in their order. Each says in ``for`` what it is there for, and has one of:
+    ``main`` of a document has ``file``, ``relative``, ``package`` and ``argv``, for ``__file__``, ``__package__`` and ``sys.argv``,
+    and ``steps``, which are done in their order. Each says in ``for`` what it is there for, and has one of:
 
     - ``import``: ``[module, attribute or null]``, to be had as ``name``;
     - ``value``: a plain value, as it was when the job was launched, to be had as ``name``;
-    - ``run``: pieces of a file, ``{"file", "text": a file beside this one or null, "future": [...], "pieces": [[line, text, for]]}``;
-    - ``code``: a function that has no text, as marshalled code, with ``magic`` for the Python that can run it.
+    - ``run``: pieces of text, ``{"file", "text": neighbour or null, "future": […], "pieces": [[line, text, for]…]}``;
+    - ``code``: a function without text, as marshalled code, with ``magic`` for the Python that can run it, to be had as ``name``.
     """
 
     def __init__(self, main: Dict[str, Any], folder: str, version: str) -> None:
@@ -733,8 +733,8 @@ class Main:
 
         if function["magic"] != MAGIC_NUMBER.hex():
             raise RunnerError(
-                f"`{name}` was defined where Python keeps no text (on standard input, or at its prompt), so that its code only runs "
-                f"under Python {self._version}, and this is Python {_version()}\n"
+                f"`{name}` was defined where Python keeps no text (on standard input, or at its prompt), so that its code only "
+                f"runs under Python {self._version}, and this is Python {_version()}\n"
                 f"hint: put `{name}` in a file, or run the job with Python {self._version}"
             )
         build = Builder(None, module).build
@@ -866,7 +866,8 @@ def record(file: Optional[str], result: Dict[str, Any]) -> None:
     try:
         text = to_json({"mizzen": VERSION, **result})
         if len(text) > RESULT_LIMIT:
-            raise Unwritable(f"what the job returned takes {len(text) / 2**20:.1f} MiB as JSON, and {RESULT_LIMIT // 2**20} MiB is the most")
+            size, most = len(text) / 2**20, RESULT_LIMIT // 2**20
+            raise Unwritable(f"what the job returned takes {size:.1f} MiB as JSON, and {most} MiB is the most")
     except (Unwritable, RecursionError) as error:
         result = {"ok": True, "unavailable": str(error)}
         text = to_json({"mizzen": VERSION, **result})

@@ -2,15 +2,15 @@
 
 ::
 
-    partial ─ encode ─→ root ─ `__main__.…` names ─→ Collector ─→ steps of the document's `main`, and texts that travel along
+    partial ─ encode ─→ root ─ `__main__.…` names ─→ Collector ─→ steps of the document's `main`, and texts
                                                        │
           the script's text (file, -c, stdin) ─────────┤ statements, cut out with all that they need
           live objects (notebook, prompt, closed blocks)┘ imports, plain values, text of cells, marshalled code
 
 The launching script is never run again. What a job's functions need of its top level is: the imports, functions, classes and
-assignments that they refer to, through any number of steps, in the order in which they stand. Names that are bound where a job must
-not go (under ``if __name__ == "__main__"``, in a block that launches, or by a ``global`` declaration) travel as the values which they
-have. Mizzen's own decorators and annotations are left off, since the job's machine has no Mizzen.
+assignments that they refer to, through any number of steps, in the order in which they stand. Names that are bound where a job
+must not go (under ``if __name__ == "__main__"``, in a block that launches, or by a ``global`` declaration) travel as the values
+which they have. Mizzen's own decorators and annotations are left off, since the job's machine has no Mizzen.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ __all__ = ["Captured", "capture"]
 
 # Values of these modules' types come into being by a definition, not by work, so that their assignment can be done again.
 _DEFINED_BY = frozenset(
-    ("builtins", "functools", "typing", "typing_extensions", "types", "re", "logging", "_thread", "threading", "contextvars", "enum")
-    + ("abc", "collections", "operator", "string", "struct", "weakref", "contextlib", "itertools")
+    ("builtins", "functools", "typing", "typing_extensions", "types", "re", "logging", "_thread", "threading", "contextvars")
+    + ("enum", "abc", "collections", "operator", "string", "struct", "weakref", "contextlib", "itertools")
 )
-_SPAWNED = '''"""What worker processes of multiprocessing import in place of the launching script; started itself, it is the job again."""
+_SPAWNED = '''"""What worker processes import in place of the launching script; started itself, it is the job again."""
 
 import importlib.util
 import os
 import sys
 
-_specification = importlib.util.spec_from_file_location("_mizzen_runner", os.path.join(os.path.dirname(__file__), "runner.py"))
+_specification = importlib.util.spec_from_file_location("_mizzen_runner", os.path.join(os.path.dirname(__file__), "mizzen_runner.py"))
 _runner = importlib.util.module_from_spec(_specification)
 _specification.loader.exec_module(_runner)
 if __name__ == "__main__":
@@ -51,8 +51,8 @@ class Captured:
     """What travels with a job.
 
     Attributes:
-        document: the job's document for ``runner.py``, JSON-able.
-        files: texts that go beside ``runner.py``, by name; the same for all jobs of a script.
+        document: the job's document for the runner, JSON-able.
+        files: texts that go beside ``mizzen_runner.py`` (the runner), by name; the same for all jobs of a script.
     """
 
     __slots__ = ("document", "files")
@@ -134,7 +134,9 @@ def _search_path(found: tuple[str, ...], folder: str, local: bool, base: str) ->
     for entry in found:
         path = os.path.normpath(os.path.join(folder, entry))
         parts = path.split(os.sep)
-        if "site-packages" in parts or "dist-packages" in parts or not os.path.exists(path) or _is_inside(os.path.realpath(path), own):
+        if "site-packages" in parts or "dist-packages" in parts or not os.path.exists(path):
+            continue
+        if _is_inside(os.path.realpath(path), own):
             continue
         if not local and _is_inside(path, base):
             # The copy goes first; the same folder may be there under its own name as well, on a shared file system.
@@ -211,7 +213,7 @@ class Collector:
         if makers and code is not None and code.co_filename == self._shown_file(script):
             if not _is_current(script, code):
                 return False
-        elif makers and code is not None and self._globals[name].__module__ == "__main__" and _is_cell(code.co_filename):
+        elif makers and code is not None and (code.co_filename == "<stdin>" or _is_cell(code.co_filename)):
             return False  # defined anew at the prompt of `python -i`
         closed = script.closed.get(name)
         if closed is not None and self._override(name, user, bool(makers), *closed):
@@ -373,8 +375,9 @@ class Collector:
         now, later = statement.needs()
         for needed in sorted(now):
             self.need(needed, statement.title)
-        step = self._run_step(text, {statement: statement.title})
-        self._before.append(step)
+        # What the prompt adds to a script stands on it.
+        steps = self._before if self._script is None else self._after
+        steps.append(self._run_step(text, {statement: statement.title}))
         for needed in sorted(later):
             self.need(needed, statement.title)
         for cell in reversed(list(self._cells())):
@@ -383,7 +386,7 @@ class Collector:
                     self._live_chosen.add(change)
                     for needed in sorted(change.needs()[0] | change.needs()[1]):
                         self.need(needed, change.title)
-                    self._before.append(self._run_step(cell, {change: change.title}))
+                    steps.append(self._run_step(cell, {change: change.title}))
         return True
 
     def _cells(self) -> Iterator[Text]:
@@ -470,6 +473,8 @@ class Collector:
 def script_file(module: ModuleType) -> str | None:
     """Returns the launching script's file; standard input is none, although Python calls it ``<stdin>``."""
     file = getattr(module, "__file__", None)
+    if file is None and sys.flags.inspect and sys.argv and os.path.isfile(sys.argv[0]):
+        file = os.path.abspath(sys.argv[0])  # `python -i script.py` forgets the file once its script has ended
     return file if isinstance(file, str) and not file.startswith("<") else None
 
 
@@ -568,12 +573,13 @@ def cell_files() -> list[str]:
     import linecache
 
     files = [file for file in linecache.cache if _is_cell(file)]
-    shell = getattr(builtins, "get_ipython", None)
-    if shell is not None and shell() is not None:
+    shell = getattr(builtins, "get_ipython", lambda: None)()
+    history = getattr(getattr(shell, "history_manager", None), "input_hist_parsed", None)
+    if history is not None:
         # Cells that are run again keep their place in linecache, so the order is the history's.
         texts = {"".join(linecache.getlines(file)).rstrip("\n"): file for file in files}
-        history = [texts.get(cell.rstrip("\n")) for cell in shell().history_manager.input_hist_parsed]
-        ordered = [file for file in files if file not in history] + [file for file in history if file is not None]
+        run = [texts.get(cell.rstrip("\n")) for cell in history]
+        ordered = [file for file in files if file not in run] + [file for file in run if file is not None]
         files = list(dict.fromkeys(reversed(ordered)))
     else:
         files.reverse()
@@ -581,7 +587,7 @@ def cell_files() -> list[str]:
 
 
 def _is_cell(file: str) -> bool:
-    return file.startswith(("<ipython-input-", "<python-input-")) or (
+    return file.startswith(("<ipython-input-", "<python-input-", "<stdin>-")) or (
         f"{os.sep}ipykernel_" in file and not os.path.exists(file)
     )
 

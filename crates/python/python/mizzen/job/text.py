@@ -2,7 +2,7 @@
 
 ::
 
-    Text ─ statements ──→ Statement(makes, changes, needs) ─ chosen by source.py ─→ Text.cut ─→ pieces with their lines
+    Text ─ statements ──→ Statement(makes, changes, needs) ─ chosen by source.py ─→ Text.cut ─→ pieces
 
 A cut keeps every byte at its line and column, so that tracebacks and ``inspect`` are right. Only what a module's own level runs
 counts: the compiler says which names a piece of code looks up there.
@@ -80,8 +80,8 @@ class Text:
     Attributes:
         statements: what can be cut out, in order.
         makers: for each name, the statements that bind it.
-        closed: names that a closed block or a ``global`` declaration binds or changes, with the line, and whether that is certain to
-            matter (a method that is called on an object may leave it as it was).
+        closed: names that a closed block or a ``global`` declaration binds or changes, with the line, and whether that is certain
+            to matter (a method that is called on an object may leave it as it was).
         future: the features of ``from __future__ import …``.
         stars: modules of ``from … import *``.
         launchers: names that stand for Mizzen, or for something of it.
