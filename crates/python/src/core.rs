@@ -117,7 +117,7 @@ impl Core {
                 &mut store,
                 &prepared.plan,
                 &prepared.id,
-                &prepared.record,
+                &prepared.record(&context, &self.command),
             )?;
             Ok::<_, Failed>(prepared.id.to_string())
         })
@@ -301,7 +301,6 @@ impl Core {
             overrides: &overrides,
             base,
             default_title: DEFAULT_TITLE,
-            command: &self.command,
         };
         Ok(submit::prepare(context, &preparation)?)
     }

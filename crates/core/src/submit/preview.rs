@@ -1,10 +1,13 @@
 //! What would be sent, for people and as JSON, with everything private masked.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use serde::Serialize;
 
 use super::SubmitError;
 use crate::context::Context;
-use crate::executor::{self, Unit, UnitMember};
+use crate::executor::{self, Executor, Unit, UnitMember};
 use crate::model::{ExperimentId, SubmissionKey};
 use crate::packager::BundleRef;
 use crate::plan::{JobFile, Plan, PlannedJob, Retries};
@@ -54,10 +57,14 @@ pub fn preview(
 ) -> Result<Vec<JobPreview>, SubmitError> {
     let dir = context.experiment_dir(&plan.title, id);
     let mut previews = Vec::with_capacity(plan.jobs.len());
+    let mut executors: BTreeMap<&str, Box<dyn Executor>> = BTreeMap::new();
     for (index, job) in plan.jobs.iter().enumerate() {
         let task = &plan.tasks[job.task as usize];
         let config = &plan.executors[&task.executor];
-        let executor = executor::build(&task.executor, config)?;
+        let executor = match executors.entry(&task.executor) {
+            Entry::Occupied(built) => built.into_mut(),
+            Entry::Vacant(place) => place.insert(executor::build(&task.executor, config)?),
+        };
         let member = |index: u32| UnitMember {
             index,
             job: &plan.jobs[index as usize],
