@@ -33,6 +33,8 @@ struct State {
     follow: bool,
     follower: Follower,
     redactor: Redactor,
+    /// The lines that were asked for of what there was at the beginning.
+    last_lines: Vec<Line>,
     /// All that there is has been handed on.
     finished: bool,
     supervised: Option<Instant>,
@@ -59,17 +61,24 @@ impl Logs {
             .iter()
             .map(|job| (job.index, job.name.clone()))
             .collect();
+        let tail = selection.tail;
+        let mut state = State {
+            context,
+            id,
+            jobs: selection.jobs.clone(),
+            follow,
+            follower: Follower::new(&view.dir, &jobs, selection),
+            redactor,
+            last_lines: Vec::new(),
+            finished: false,
+            supervised: None,
+        };
+        if tail.is_some() {
+            // The last lines are those of now: what is written before the first call of `next` comes behind them.
+            state.last_lines = state.poll(false)?;
+        }
         Ok(Logs {
-            state: Mutex::new(State {
-                context,
-                id,
-                jobs: selection.jobs.clone(),
-                follow,
-                follower: Follower::new(&view.dir, &jobs, selection),
-                redactor,
-                finished: false,
-                supervised: None,
-            }),
+            state: Mutex::new(state),
         })
     }
 }
@@ -112,7 +121,15 @@ impl Logs {
 impl State {
     /// What is new; nothing may be left after it where the jobs had ended before.
     fn read(&mut self) -> Result<Vec<Line>, Failed> {
+        if !self.last_lines.is_empty() {
+            return Ok(std::mem::take(&mut self.last_lines));
+        }
         let ended = !self.follow || self.have_ended()?;
+        self.poll(ended)
+    }
+
+    /// What is new. After the jobs' end nothing new is the end.
+    fn poll(&mut self, ended: bool) -> Result<Vec<Line>, Failed> {
         let mut lines = Vec::new();
         let redactor = &self.redactor;
         let mut sink = |line: LogLine<'_>| {
