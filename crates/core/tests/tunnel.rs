@@ -539,6 +539,7 @@ fn a_key_with_an_odd_name_is_offered() {
                 0,
                 "{name}"
             );
+            assert!(tunnel.close(&place.context()).await.unwrap());
         }
     });
 }
@@ -575,6 +576,70 @@ fn nobody_is_asked_without_a_terminal() {
             assert!(error.hint().unwrap().contains("terminal"));
         }
         assert_eq!(place.sshd.logins(), 0);
+    });
+}
+
+#[test]
+fn a_jump_host_is_passed_and_asks_nobody_either() {
+    let Some(place) = Place::with("") else { return };
+    let folder = place.folder();
+    keygen(folder.join("locked").as_std_path(), "a passphrase");
+    let both =
+        ["key.pub", "locked.pub"].map(|name| std::fs::read_to_string(folder.join(name)).unwrap());
+    std::fs::write(folder.join("authorized_keys"), both.concat()).unwrap();
+    let by = |key: &str| {
+        let config = place.sshd.config("ProxyJump jump");
+        let text = std::fs::read_to_string(&config).unwrap();
+        let jump = text
+            .replace("Host box", "Host jump")
+            .replace("ProxyJump jump", "")
+            .replace(&format!("{folder}/key"), &format!("{folder}/{key}"));
+        std::fs::write(config, format!("{text}{jump}")).unwrap();
+    };
+    wait(async {
+        by("locked");
+        let error = place
+            .try_connect(&place.tunnel(), Login::Silent)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(&error, TunnelError::Unreachable { words, .. } if words.contains("jump host")),
+            "{error}"
+        );
+        assert_eq!(place.sshd.logins(), 0);
+        by("key");
+        let connection = place.connect().await;
+        for _ in 0..2 {
+            assert_eq!(connection.run(&Cmd::new(["true"])).await.unwrap().status, 0);
+        }
+        assert_eq!(place.sshd.logins(), 2, "one there, one on the way");
+    });
+}
+
+#[test]
+fn two_names_of_one_account_share_a_login() {
+    let Some(place) = Place::with("") else { return };
+    wait(async {
+        assert!(place.connect().await.is_fresh());
+        let other = SshTunnel {
+            user: Some(
+                nix::unistd::User::from_uid(nix::unistd::geteuid())
+                    .unwrap()
+                    .unwrap()
+                    .name,
+            ),
+            port: Some(place.sshd.port),
+            identity: Some(place.folder().join("key")),
+            ..place.tunnel()
+        };
+        assert!(
+            !place
+                .try_connect(&other, Login::Never)
+                .await
+                .unwrap()
+                .is_fresh()
+        );
+        assert_eq!(place.sshd.logins(), 1);
     });
 }
 

@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Ours stand in `$MIZZEN_HOME/ssh` (0700), or in `$XDG_RUNTIME_DIR` or `/tmp` where the path of a socket would get too
-//! long: unix(7) gives it 108 bytes, and ssh adds 17 while it makes one. Their names are a hash of everything that makes
-//! two connections differ, this machine included, since homes are shared between machines and sockets are not.
+//! long: unix(7) gives it 108 bytes, and ssh adds 17 while it makes one. Their names are a hash of where they lead, as `ssh -G`
+//! says it (user, machine, port, way), and of this machine, since homes are shared between machines and sockets are not. So
+//! two names of one account share a login; which key opened it does not matter.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Stdio;
@@ -73,7 +74,7 @@ pub(super) async fn get(
     say: &(dyn Fn(&[u8]) + Sync),
 ) -> Result<Master, TunnelError> {
     let effective = Effective::ask(tunnel, context).await?;
-    let socket = socket(tunnel, context)?;
+    let socket = socket(&effective, context)?;
     if let Some(master) = open_one(context, &effective, &socket).await? {
         return Ok(master);
     }
@@ -105,7 +106,8 @@ pub(super) async fn get(
 
 /// Closes ours.
 pub(super) async fn close(tunnel: &SshTunnel, context: &Context) -> Result<bool, TunnelError> {
-    let socket = socket(tunnel, context)?;
+    let effective = Effective::ask(tunnel, context).await?;
+    let socket = socket(&effective, context)?;
     let was_open = check(context, &socket).await?.is_some();
     if was_open {
         let mut command = control(context, &socket, "exit")?;
@@ -121,7 +123,8 @@ pub(super) async fn close(tunnel: &SshTunnel, context: &Context) -> Result<bool,
     Ok(was_open)
 }
 
-/// The connections of ours on this machine, in the order of their names; those that have gone since are told once.
+/// The connections of ours on this machine, in the order of their names; also those that have gone since, until they are
+/// closed or opened again.
 ///
 /// # Errors
 /// The folder can't be read, or `ssh` can't be run.
@@ -162,6 +165,8 @@ struct Effective {
     control_path: Option<Utf8PathBuf>,
     asks_alive: bool,
     has_timeout: bool,
+    /// What makes two connections differ.
+    identity: Vec<String>,
 }
 
 impl Effective {
@@ -183,6 +188,11 @@ impl Effective {
                 Some(("controlpath", path)) if path.starts_with('/') && !path.contains('%') => {
                     effective.control_path = Some(path.into());
                 }
+                Some((
+                    "hostname" | "user" | "port" | "proxyjump" | "proxycommand" | "hostkeyalias"
+                    | "bindaddress" | "bindinterface",
+                    _,
+                )) => effective.identity.push(line.to_owned()),
                 Some(("serveraliveinterval", seconds)) => effective.asks_alive = seconds != "0",
                 Some(("connecttimeout", seconds)) => {
                     effective.has_timeout = seconds.parse::<u32>().is_ok();
@@ -258,7 +268,16 @@ async fn log_in(
         let _ = fs_err::remove_file(&log);
         write_file(&log, b"", 0o600).map_err(here)?;
         command.args(["-o", "BatchMode=yes", "-E", log.as_str()]);
-        command.process_group(0);
+        // The ssh of a jump host is told nothing of batch mode: it finds neither a terminal nor a window to ask on.
+        command.env("SSH_ASKPASS_REQUIRE", "never");
+        // SAFETY: setsid(2) is async-signal-safe.
+        unsafe {
+            command.pre_exec(|| {
+                nix::unistd::setsid()
+                    .map(drop)
+                    .map_err(std::io::Error::from)
+            });
+        }
     }
     command.args(["--", &tunnel.host]);
     command
@@ -402,16 +421,11 @@ fn escaped(path: &Utf8Path) -> String {
 }
 
 /// Where the socket of a tunnel is, or will be; its folder is made.
-fn socket(tunnel: &SshTunnel, context: &Context) -> Result<Utf8PathBuf, TunnelError> {
-    let parts = (
-        &context.host,
-        &tunnel.host,
-        &tunnel.user,
-        &tunnel.port,
-        &tunnel.identity,
-        &tunnel.ssh_config,
-    );
-    let text = serde_json::to_vec(&parts).map_err(|error| TunnelError::Here(error.to_string()))?;
+fn socket(effective: &Effective, context: &Context) -> Result<Utf8PathBuf, TunnelError> {
+    let mut parts = effective.identity.clone();
+    parts.sort();
+    let text = serde_json::to_vec(&(&context.host, parts))
+        .map_err(|error| TunnelError::Here(error.to_string()))?;
     let folder = folder(context)?;
     create_private_dir(&folder).map_err(here)?;
     let found = fs_err::symlink_metadata(&folder).map_err(here)?;

@@ -42,6 +42,13 @@ pub(super) fn login_failure(name: &str, stderr: &[u8], could_prompt: bool) -> Tu
         "Bad port",
     ]) {
         TunnelError::Configuration { name, words }
+    } else if says(&["UNKNOWN port 65535"]) {
+        // sshconnect.c, ssh_proxy_connect: with ControlPersist what is on the way has nowhere to say why.
+        let words = "the jump host or proxy on the way did not let us through; `ssh` to it by hand says why";
+        TunnelError::Unreachable {
+            name,
+            words: words.to_owned(),
+        }
     } else {
         TunnelError::Unreachable { name, words }
     }
