@@ -11,6 +11,8 @@ import time
 
 os.environ["NEMORUN_HOME"] = sys.argv[1]
 os.environ["NO_VCS_VERSION"] = "1"
+# Its jobs run the `python` of PATH, not the one that launches them.
+os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
 
 import nemo_run  # noqa: E402  (it reads its home when it is imported)
 

@@ -119,7 +119,6 @@ pub(crate) fn prepare(
             overrides: &overrides,
             base: &base,
             default_title: &default_title(source, &base),
-            command: &surroundings.command_line,
         },
     )
     .map_err(|error| match error {

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::error::Failed;
 use crate::logs::Logs;
+use crate::preview::Preview;
 use crate::status;
 use crate::watch::Watch;
 
@@ -76,20 +77,15 @@ impl Core {
         self.context.home.as_str()
     }
 
-    /// What would be sent for every job of a document, as JSON. Writes nothing.
-    fn plan(&self, py: Python<'_>, document: &str, base: &str) -> PyResult<String> {
+    /// What would be sent for the jobs of a document. Writes nothing.
+    fn plan(&self, py: Python<'_>, document: &str, base: &str) -> PyResult<Preview> {
         py.detach(|| {
             let mut context = self.context.clone();
             let preview = ExperimentId::parse("preview")
                 .map_err(|error| Failed::new("ConfigError", error.to_string()))?;
             context.ids = Arc::new(FixedId(preview));
             let prepared = self.prepare(&context, document, base)?;
-            let jobs = submit::preview(&context, &prepared.plan, &prepared.id)?;
-            text(&json!({
-                "title": prepared.plan.title,
-                "fingerprint": prepared.fingerprint,
-                "jobs": jobs,
-            }))
+            Preview::new(context, prepared)
         })
         .map_err(PyErr::from)
     }
@@ -117,7 +113,7 @@ impl Core {
                 &mut store,
                 &prepared.plan,
                 &prepared.id,
-                &prepared.record,
+                &prepared.record(&context, &self.command),
             )?;
             Ok::<_, Failed>(prepared.id.to_string())
         })
@@ -301,7 +297,6 @@ impl Core {
             overrides: &overrides,
             base,
             default_title: DEFAULT_TITLE,
-            command: &self.command,
         };
         Ok(submit::prepare(context, &preparation)?)
     }

@@ -13,6 +13,7 @@
 mod core;
 mod error;
 mod logs;
+mod preview;
 mod status;
 mod text;
 mod watch;
@@ -24,6 +25,7 @@ use pyo3::prelude::*;
 fn extension(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<core::Core>()?;
+    module.add_class::<preview::Preview>()?;
     module.add_class::<watch::Watch>()?;
     module.add_class::<logs::Logs>()?;
     module.add_function(wrap_pyfunction!(text::executor_kinds, module)?)?;

@@ -89,7 +89,7 @@ pub(crate) fn run(args: LaunchArgs, surroundings: &Surroundings) -> Result<Outco
         &mut store,
         &prepared.plan,
         &prepared.id,
-        &prepared.record,
+        &prepared.record(context, &surroundings.command_line),
     )?;
     attach_or_detach(
         surroundings,

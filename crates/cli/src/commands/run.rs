@@ -81,7 +81,7 @@ pub(crate) fn run(args: RunArgs, surroundings: &Surroundings) -> Result<Outcome,
         &mut store,
         &prepared.plan,
         &prepared.id,
-        &prepared.record,
+        &prepared.record(context, &surroundings.command_line),
     )?;
     attach_or_detach(surroundings, store, prepared.id, &args.attach, Shown::Log)
 }

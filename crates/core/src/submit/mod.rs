@@ -19,7 +19,7 @@ mod send;
 pub use control::{cancel, remove, retry};
 pub use create::create;
 pub use prepare::{Preparation, PrepareError, Prepared, prepare, surrounding_layers};
-pub use preview::{JobPreview, is_private, preview};
+pub use preview::{JobPreview, Previewer, is_private, preview};
 pub(crate) use send::{RequestLog, SendError, send};
 
 use crate::model::ExperimentId;

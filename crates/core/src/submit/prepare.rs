@@ -21,11 +21,9 @@ pub struct Preparation<'a> {
     pub base: &'a Utf8Path,
     /// The title of a document without one.
     pub default_title: &'a str,
-    /// The command line of whoever launches, for the record.
-    pub command: &'a [String],
 }
 
-/// A plan and the record of what it was made from.
+/// A plan, and what it was made from.
 #[derive(Debug)]
 pub struct Prepared {
     /// The experiment's new id.
@@ -34,8 +32,38 @@ pub struct Prepared {
     pub plan: Plan,
     /// The plan's fingerprint.
     pub fingerprint: String,
-    /// What is stored beside it: document, provenance, who and where.
-    pub record: Value,
+    loaded: Loaded,
+}
+
+impl Prepared {
+    /// What is stored beside the plan: document, provenance, who, where, and by which command line.
+    #[must_use]
+    pub fn record(&self, context: &Context, command: &[String]) -> Value {
+        let place = |place: config::Place| {
+            json!({
+                "origin": place.origin.to_string(),
+                "source": place.source,
+                "line": place.line,
+                "column": place.column,
+            })
+        };
+        let provenance: Map<String, Value> = self
+            .loaded
+            .provenance
+            .iter(&self.loaded.sources)
+            .map(|(pointer, found)| (pointer.to_owned(), place(found)))
+            .collect();
+        json!({
+            "document": self.loaded.document,
+            "provenance": provenance,
+            "command": command,
+            "user": context.user,
+            "host": context.host,
+            "workdir": context.workdir,
+            "version": env!("CARGO_PKG_VERSION"),
+            "fingerprint": self.fingerprint,
+        })
+    }
 }
 
 /// Nothing can be planned.
@@ -122,38 +150,10 @@ pub fn prepare(context: &Context, preparation: &Preparation<'_>) -> Result<Prepa
     };
     let plan = plan::plan(&loaded.spec, &inputs)?;
     let fingerprint = plan.fingerprint(inputs.experiment_dir);
-    let record = record(context, &loaded, &fingerprint, preparation.command);
     Ok(Prepared {
         id,
         plan,
         fingerprint,
-        record,
-    })
-}
-
-/// What is stored beside the plan.
-fn record(context: &Context, loaded: &Loaded, fingerprint: &str, command: &[String]) -> Value {
-    let place = |place: config::Place| {
-        json!({
-            "origin": place.origin.to_string(),
-            "source": place.source,
-            "line": place.line,
-            "column": place.column,
-        })
-    };
-    let provenance: Map<String, Value> = loaded
-        .provenance
-        .iter(&loaded.sources)
-        .map(|(pointer, found)| (pointer.to_owned(), place(found)))
-        .collect();
-    json!({
-        "document": loaded.document,
-        "provenance": provenance,
-        "command": command,
-        "user": context.user,
-        "host": context.host,
-        "workdir": context.workdir,
-        "version": env!("CARGO_PKG_VERSION"),
-        "fingerprint": fingerprint,
+        loaded,
     })
 }

@@ -1,10 +1,14 @@
 //! What would be sent, for people and as JSON, with everything private masked.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use camino::Utf8PathBuf;
 use serde::Serialize;
 
 use super::SubmitError;
 use crate::context::Context;
-use crate::executor::{self, Unit, UnitMember};
+use crate::executor::{self, Executor, Request, Unit, UnitMember};
 use crate::model::{ExperimentId, SubmissionKey};
 use crate::packager::BundleRef;
 use crate::plan::{JobFile, Plan, PlannedJob, Retries};
@@ -52,36 +56,60 @@ pub fn preview(
     plan: &Plan,
     id: &ExperimentId,
 ) -> Result<Vec<JobPreview>, SubmitError> {
-    let dir = context.experiment_dir(&plan.title, id);
-    let mut previews = Vec::with_capacity(plan.jobs.len());
-    for (index, job) in plan.jobs.iter().enumerate() {
+    let mut previewer = Previewer::new(context, plan, id);
+    (0..plan.jobs.len() as u32)
+        .map(|index| previewer.job(index))
+        .collect()
+}
+
+/// Renders the jobs of a plan one by one: who has ten thousand of them may look at a few.
+#[derive(Debug)]
+pub struct Previewer<'a> {
+    dir: Utf8PathBuf,
+    plan: &'a Plan,
+    id: &'a ExperimentId,
+    executors: BTreeMap<&'a str, Box<dyn Executor>>,
+}
+
+impl<'a> Previewer<'a> {
+    /// For the jobs of a plan.
+    #[must_use]
+    pub fn new(context: &Context, plan: &'a Plan, id: &'a ExperimentId) -> Previewer<'a> {
+        Previewer {
+            dir: context.experiment_dir(&plan.title, id),
+            plan,
+            id,
+            executors: BTreeMap::new(),
+        }
+    }
+
+    /// Renders every job and keeps nothing: whether all of them could be sent.
+    ///
+    /// # Errors
+    /// As [`preview`].
+    pub fn check(&mut self) -> Result<(), SubmitError> {
+        for index in 0..self.plan.jobs.len() as u32 {
+            if self.members(index)[0] == index {
+                self.render(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The job of that number.
+    ///
+    /// # Errors
+    /// As [`preview`].
+    pub fn job(&mut self, index: u32) -> Result<JobPreview, SubmitError> {
+        let plan = self.plan;
+        let job = &plan.jobs[index as usize];
         let task = &plan.tasks[job.task as usize];
-        let config = &plan.executors[&task.executor];
-        let executor = executor::build(&task.executor, config)?;
-        let member = |index: u32| UnitMember {
-            index,
-            job: &plan.jobs[index as usize],
-            leader: task
-                .group
-                .is_some_and(|group| plan.groups[group as usize].leader == Some(index)),
-        };
-        let members = match task.group {
-            Some(group) => plan.groups[group as usize].jobs.clone(),
-            None => vec![index as u32],
-        };
-        let place = members
+        let mut request = self.render(index)?;
+        let place = self
+            .members(index)
             .iter()
-            .position(|member| *member == index as u32)
-            .unwrap_or(0);
-        let unit = Unit {
-            experiment: id,
-            experiment_dir: &dir,
-            key: SubmissionKey::new(id, members[0], 1),
-            attempt: 1,
-            members: members.into_iter().map(member).collect(),
-        };
-        let mut request = executor.render(&unit, &BundleRef::WorkingTree)?;
-        let mut shown = request.members.swap_remove(place);
+            .position(|member| *member == index);
+        let mut shown = request.members.swap_remove(place.unwrap_or(0));
         for (name, value) in &mut shown.env {
             if is_private(name) {
                 value.replace_range(.., MASK);
@@ -94,10 +122,10 @@ pub fn preview(
         );
         let mut payload = serde_json::from_str(&request.payload).unwrap_or_default();
         mask(&mut payload);
-        previews.push(JobPreview {
+        Ok(JobPreview {
             name: shown.name,
             executor: task.executor.clone(),
-            kind: config.kind.clone(),
+            kind: plan.executors[&task.executor].kind.clone(),
             group: task
                 .group
                 .map(|group| plan.groups[group as usize].name.clone()),
@@ -110,9 +138,45 @@ pub fn preview(
             timeout: job.timeout,
             retries: job.retries,
             request: payload,
-        });
+        })
     }
-    Ok(previews)
+
+    /// The jobs that start together with a job, itself among them.
+    fn members(&self, index: u32) -> Vec<u32> {
+        let task = &self.plan.tasks[self.plan.jobs[index as usize].task as usize];
+        match task.group {
+            Some(group) => self.plan.groups[group as usize].jobs.clone(),
+            None => vec![index],
+        }
+    }
+
+    fn render(&mut self, index: u32) -> Result<Request, SubmitError> {
+        let plan = self.plan;
+        let task = &plan.tasks[plan.jobs[index as usize].task as usize];
+        let members = self.members(index);
+        let executor = match self.executors.entry(&task.executor) {
+            Entry::Occupied(built) => built.into_mut(),
+            Entry::Vacant(place) => place.insert(executor::build(
+                &task.executor,
+                &plan.executors[&task.executor],
+            )?),
+        };
+        let member = |index: u32| UnitMember {
+            index,
+            job: &plan.jobs[index as usize],
+            leader: task
+                .group
+                .is_some_and(|group| plan.groups[group as usize].leader == Some(index)),
+        };
+        let unit = Unit {
+            experiment: self.id,
+            experiment_dir: &self.dir,
+            key: SubmissionKey::new(self.id, members[0], 1),
+            attempt: 1,
+            members: members.into_iter().map(member).collect(),
+        };
+        Ok(executor.render(&unit, &BundleRef::WorkingTree)?)
+    }
 }
 
 fn after(plan: &Plan, job: &PlannedJob) -> Vec<String> {

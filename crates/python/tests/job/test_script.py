@@ -636,3 +636,21 @@ launch(run.Partial(train))
     assert "# of the class" in job.exception.message
     assert job.exception.message.startswith("def train():")
     assert "# here" in job.exception.traceback
+
+
+def test_an_import_that_brings_mizzen_and_more_is_parted(script):
+    head = """\
+        import math, mizzen as run, json, mizzen.config
+        import sys, mizzen
+        from launching import launch
+
+        def plain(x) -> "run.Partial":
+            return math.floor(json.loads(str(x))), "mizzen" in sys.modules
+
+        def using_it(x):
+            return json.loads(str(x)), mizzen.__name__
+        """
+    job = script(head + "\n        launch(run.Partial(plain, 3.5))\n")
+    assert job.value == {"_type_": "tuple", "value": [3, False]}, job.err
+    job = script(head + "\n        launch(run.Partial(using_it, 3.5))\n")
+    assert job.value == {"_type_": "tuple", "value": [3.5, "mizzen"]}, job.err

@@ -19,14 +19,18 @@ from mizzen.experiment.view import View
 from mizzen.experiment.watching import Client, LogLine, check_on_interrupt, lines_of, lines_of_async, show_lines
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from types import TracebackType
+    from typing import TypeVar
 
     from typing_extensions import Self
 
     from mizzen._core import Core, Logs
     from mizzen.executor import Executor
+    from mizzen.experiment.planned import PlannedJobs
     from mizzen.plugin import Plugin
+
+    T = TypeVar("T")
 
 __all__ = ["Experiment"]
 
@@ -343,7 +347,7 @@ class Experiment(ConfigurableMixin):
         self._direct = ({}, {})
         self._direct = run_units(self._jobs.units, raise_on_failure)
 
-    def dryrun(self, log: bool = True, exist_ok: bool = False, delete_exp_dir: bool = True, *, sequential: bool = False) -> list[dict[str, Any]]:
+    def dryrun(self, log: bool = True, exist_ok: bool = False, delete_exp_dir: bool = True, *, sequential: bool = False) -> PlannedJobs:
         """Shows exactly what would be sent for each job. Writes and starts nothing.
 
         Args:
@@ -353,7 +357,7 @@ class Experiment(ConfigurableMixin):
             sequential: as for :meth:`run`.
 
         Returns:
-            For each job a dictionary with ``name``, ``executor``, ``kind``, ``argv`` (of each rank), ``env``, ``workdir``, ``after``,
+            The jobs, in their order: each is a dictionary with ``name``, ``executor``, ``kind``, ``argv`` (of each rank), ``env``, ``workdir``, ``after``,
             ``files`` and ``request``. Values that look private are masked.
 
         Raises:
@@ -362,13 +366,14 @@ class Experiment(ConfigurableMixin):
         base = self._view.base
         document = self._document(sequential, base)
         core = self._view.core()
-        preview = json.loads(self._explained(core, document, base, lambda text: core.plan(text, base)))
+        from mizzen.experiment.planned import PlannedJobs
+
+        planned = PlannedJobs(self._explained(core, document, base, lambda text: core.plan(text, base)))
         if log:
             from mizzen.experiment.showing import show_plan
 
-            show_plan(preview)
-        jobs: list[dict[str, Any]] = preview["jobs"]
-        return jobs
+            show_plan(planned)
+        return planned
 
     def _document(self, sequential: bool, base: str) -> dict[str, Any]:
         from mizzen.experiment.document import experiment_document
@@ -383,14 +388,13 @@ class Experiment(ConfigurableMixin):
         )
 
     @staticmethod
-    def _explained(core: Core, document: dict[str, Any], base: str, do: Any) -> str:
+    def _explained(core: Core, document: dict[str, Any], base: str, do: Callable[[str], T]) -> T:
         try:
-            done: str = do(json.dumps(document))
+            return do(json.dumps(document))
         except ConfigError:
             # Said once more about a text with lines: the place in it can then be shown.
             core.plan(json.dumps(document, indent=2), base)
             raise
-        return done
 
     # Seeing how it goes
 

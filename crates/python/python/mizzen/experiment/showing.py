@@ -13,13 +13,14 @@ from mizzen.experiment.reading import count, duration, failure_words, last_lines
 
 if TYPE_CHECKING:
     from mizzen.experiment.experiment import Experiment
+    from mizzen.experiment.planned import PlannedJobs
 
 __all__ = ["plan_text", "show_plan", "show_status", "status_of", "status_text"]
 
 
-def show_plan(preview: dict[str, Any]) -> None:
+def show_plan(planned: PlannedJobs) -> None:
     """Prints what would be sent."""
-    _print(plan_text(preview))
+    _print(plan_text(planned))
 
 
 def show_status(experiment: Experiment, view: dict[str, Any] | None) -> None:
@@ -58,10 +59,10 @@ def _print(text: str) -> None:
         sys.stdout.flush()
 
 
-def plan_text(preview: dict[str, Any]) -> str:
+def plan_text(planned: PlannedJobs) -> str:
     """A plan as ``mizzen plan`` shows it: each command is a line that can be pasted into a shell."""
-    lines = [f"{preview['title']}  {count(len(preview['jobs']), 'job')}, plan {preview['fingerprint']}"]
-    for job in preview["jobs"]:
+    lines = [f"{planned.title}  {count(len(planned), 'job')}, plan {planned.fingerprint}"]
+    for job in planned:
         place = job["executor"] if job["executor"] == job["kind"] else f"{job['executor']} ({job['kind']})"
         lines += ["", f"{job['name']}  on {place}" + (f", group {job['group']}" if job.get("group") else "")]
         several = len(job["argv"]) > 1

@@ -49,6 +49,9 @@ class Statement:
         self.changes = frozenset() if isinstance(node, _DEFINITIONS) else frozenset(_changed_names(node))
         self.start = start
         self.end = node.end_lineno or node.lineno
+        # Of `import mizzen, math`: what is blanked where only `math` is wanted, unless the other half is chosen too.
+        self.blanks: list[tuple[int, int, int, int]] = []
+        self.other: Statement | None = None
         self._needs: tuple[frozenset[str], frozenset[str]] | None = None
 
     @property
@@ -149,9 +152,28 @@ class Text:
             return
         if executing:
             return
-        self._add(statement)
+        for part in self._parted(node) or [statement]:
+            self._add(part)
         if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
             self.stars.append(("." * node.level + (node.module or ""), statement))
+
+    def _parted(self, node: ast.stmt) -> list[Statement]:
+        """The two halves of an import that brings Mizzen and something else."""
+        if not isinstance(node, ast.Import):
+            return []
+        ours = [alias for alias in node.names if alias.name.split(".")[0] in _PACKAGES]
+        others = [alias for alias in node.names if alias not in ours]
+        if not ours or not others:
+            return []
+        launcher = Statement(ast.copy_location(ast.Import(names=ours), node), node.lineno)
+        rest = Statement(ast.copy_location(ast.Import(names=others), node), node.lineno)
+        rest.other = launcher
+        for alias, following in zip(node.names, node.names[1:]):
+            if alias in ours and node.names.index(alias) < node.names.index(others[-1]):
+                rest.blanks.append((alias.lineno, alias.col_offset, following.lineno, following.col_offset))
+        if node.names[-1] in ours:
+            rest.blanks.append((*_end(others[-1]), *_end(node)))
+        return [launcher, rest]
 
     def _add(self, statement: Statement) -> None:
         self.statements.append(statement)
@@ -245,18 +267,21 @@ class Text:
                     end = decorator.lineno
                 inner.decorator_list = [item for item in inner.decorator_list if not self._names_launcher(item)]
             if isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef)) and inner.returns is not None:
-                if self._names_launcher(inner.returns):
+                if self._annotates_launcher(inner.returns):
                     self._blank_returns(inner.returns)
                     inner.returns = None
-            elif isinstance(inner, ast.arg) and inner.annotation is not None and self._names_launcher(inner.annotation):
+            elif isinstance(inner, ast.arg) and inner.annotation is not None and self._annotates_launcher(inner.annotation):
                 self._blanks.append((inner.lineno, inner.col_offset + len(inner.arg.encode()), *_end(inner.annotation)))
                 inner.annotation = None
-            elif isinstance(inner, ast.AnnAssign) and inner.value is not None and self._names_launcher(inner.annotation):
+            elif isinstance(inner, ast.AnnAssign) and inner.value is not None and self._annotates_launcher(inner.annotation):
                 self._blanks.append((*_end(inner.target), *_end(inner.annotation)))
                 inner.annotation = ast.copy_location(ast.Constant(value=None), inner.annotation)
 
     def _names_launcher(self, node: ast.expr) -> bool:
         return any(isinstance(inner, ast.Name) and inner.id in self.launchers for inner in ast.walk(node))
+
+    def _annotates_launcher(self, annotation: ast.expr) -> bool:
+        return any(name in self.launchers for name in _names_of_annotation(annotation))
 
     def _blank_returns(self, node: ast.expr) -> None:
         line, column = node.lineno, node.col_offset
@@ -274,6 +299,8 @@ class Text:
         owners: dict[int, str] = {}
         before: Statement | None = None
         for statement in sorted(chosen, key=lambda statement: (statement.node.lineno, statement.node.col_offset)):
+            if statement.other in chosen:
+                continue  # the other half brings the whole line
             self._open_blocks(statement, kept, owners)
             column = statement.node.col_offset
             if column and not statement.above:
@@ -282,7 +309,8 @@ class Text:
             for line in range(statement.start, statement.end + 1):
                 owners.setdefault(line, chosen[statement])
             before = statement
-        for start, start_column, end, end_column in self._blanks:
+        parted = [blank for statement in chosen if statement.other not in chosen for blank in statement.blanks]
+        for start, start_column, end, end_column in (*self._blanks, *parted):
             for line in range(start, end + 1):
                 row = kept[line - 1]
                 first = start_column if line == start else 0
@@ -341,7 +369,7 @@ def _collect_names(code: CodeType, now: set[str], later: set[str], immediate: bo
             _collect_names(constant, now, later, immediate and runs)
 
 
-def _end(node: ast.expr | ast.stmt) -> tuple[int, int]:
+def _end(node: ast.expr | ast.stmt | ast.alias) -> tuple[int, int]:
     return node.end_lineno or node.lineno, node.end_col_offset or node.col_offset
 
 
@@ -441,14 +469,20 @@ def _annotation_names(node: ast.AST) -> Iterator[str]:
         if isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef)):
             annotations = [inner.returns]
         for annotation in annotations:
-            for part in ast.walk(annotation) if annotation is not None else ():
-                if isinstance(part, ast.Name):
-                    yield part.id
-                elif isinstance(part, ast.Constant) and isinstance(part.value, str):
-                    try:
-                        yield from (name.id for name in ast.walk(ast.parse(part.value, mode="eval")) if isinstance(name, ast.Name))
-                    except SyntaxError:  # `Literal["some text"]`
-                        pass
+            if annotation is not None:
+                yield from _names_of_annotation(annotation)
+
+
+def _names_of_annotation(annotation: ast.expr) -> Iterator[str]:
+    """The names in an annotation, also where it, or a part of it, is written as a text."""
+    for part in ast.walk(annotation):
+        if isinstance(part, ast.Name):
+            yield part.id
+        elif isinstance(part, ast.Constant) and isinstance(part.value, str):
+            try:
+                yield from (name.id for name in ast.walk(ast.parse(part.value, mode="eval")) if isinstance(name, ast.Name))
+            except SyntaxError:  # `Literal["some text"]`
+                pass
 
 
 def _is_main_block(node: ast.stmt) -> bool:
