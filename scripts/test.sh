@@ -36,6 +36,8 @@ skip() {
 # What the build and the tests run: a program, and the Debian packages that bring it.
 find_programs() {
     local program packages missing=() wanted=()
+    # Debian keeps sshd where only root looks.
+    PATH=$PATH:/usr/sbin
     while read -r program packages; do
         has "$program" && continue
         missing+=("$program")
@@ -47,6 +49,9 @@ python3 python3 python3-venv
 sh dash
 setsid util-linux
 dot graphviz
+ssh openssh-client
+sshd openssh-server
+tar tar
 PROGRAMS
     if ((${#missing[@]} > 0)); then
         if ((EUID != 0)); then

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
     cancel, completions, doctor, executors, import_nemo, launch, logs, ls, man, plan, retry, rm,
-    run, schema, show, status, supervise, wait,
+    run, schema, show, status, supervise, tunnel, wait,
 };
 use crate::output::Output;
 use crate::render::{Outcome, style};
@@ -129,6 +129,7 @@ pub(crate) enum Command {
     Rm(rm::RmArgs),
     Executors(executors::ExecutorsArgs),
     Doctor(doctor::DoctorArgs),
+    Tunnel(tunnel::TunnelArgs),
     ImportNemo(import_nemo::ImportNemoArgs),
     Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
@@ -158,6 +159,7 @@ impl Command {
             Command::Rm(args) => rm::run(args, surroundings),
             Command::Executors(args) => executors::run(args, surroundings),
             Command::Doctor(args) => doctor::run(args, surroundings),
+            Command::Tunnel(args) => tunnel::run(args, surroundings),
             Command::ImportNemo(args) => import_nemo::run(args, surroundings),
             Command::Schema(args) => schema::run(args, surroundings),
             Command::Completions(args) => completions::run(args, surroundings),

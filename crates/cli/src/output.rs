@@ -73,6 +73,12 @@ impl Output {
         format!("{} {line}", self.talk.paint(style::HINT, "hint:"))
     }
 
+    /// The words of a program that asks on the terminal, to standard error as they come.
+    pub(crate) fn relay(&self, bytes: &[u8]) {
+        let mut stderr = std::io::stderr().lock();
+        let _ = stderr.write_all(bytes).and_then(|()| stderr.flush());
+    }
+
     /// A line to standard error, `--quiet` or not. A standard error that is gone is nobody's concern.
     pub(crate) fn complain(&self, text: &str) {
         let mut stderr = std::io::stderr().lock();

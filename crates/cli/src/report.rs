@@ -19,7 +19,6 @@ pub(crate) enum Status {
     /// Wrong usage or configuration, a home that can't be used.
     Usage = 2,
     /// The place could not be reached.
-    #[expect(dead_code, reason = "all places are on this machine so far")]
     Unreachable = 3,
     /// The place refused the job.
     Refused = 4,

@@ -4,7 +4,7 @@ mod support;
 
 use support::Session;
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "run",
     "launch",
     "plan",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 16] = [
     "rm",
     "executors",
     "doctor",
+    "tunnel",
     "import-nemo",
     "schema",
     "completions",
@@ -37,6 +38,17 @@ fn each_commands_help() {
         insta::assert_snapshot!(
             format!("command-{command}"),
             session.ok(&[command, "--help"])
+        );
+    }
+}
+
+#[test]
+fn the_help_of_what_tunnel_does() {
+    let session = Session::new();
+    for action in ["list", "open", "close", "check"] {
+        insta::assert_snapshot!(
+            format!("command-tunnel-{action}"),
+            session.ok(&["tunnel", action, "--help"])
         );
     }
 }

@@ -6,7 +6,7 @@ mod support;
 
 use support::{Session, misfits, repository};
 
-const SCHEMAS: [&str; 11] = [
+const SCHEMAS: [&str; 12] = [
     "experiment",
     "status",
     "ls",
@@ -18,6 +18,7 @@ const SCHEMAS: [&str; 11] = [
     "rm",
     "started",
     "import-nemo",
+    "tunnel",
 ];
 
 #[test]
@@ -70,6 +71,14 @@ fn what_is_printed_fits_the_schemas() {
             [""; 0]
         );
     }
+    fits(&session, "tunnel", &["tunnel", "list", "--json"]);
+    let config = session.write("empty", "");
+    let config = ["--json", "-F", config.to_str().unwrap()];
+    fits(
+        &session,
+        "tunnel",
+        &[&["tunnel", "check", "nowhere.invalid"], &config[..]].concat(),
+    );
     fits(&session, "rm", &["rm", "mixed", "--json"]);
     let nemo = repository().join("crates/core/tests/nemo-home");
     let nemo = nemo.to_str().unwrap();

@@ -19,4 +19,5 @@ pub mod packager;
 pub mod plan;
 pub mod store;
 pub mod submit;
+pub mod tunnel;
 pub mod watch;

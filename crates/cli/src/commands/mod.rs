@@ -17,4 +17,5 @@ pub(crate) mod schema;
 pub(crate) mod show;
 pub(crate) mod status;
 pub(crate) mod supervise;
+pub(crate) mod tunnel;
 pub(crate) mod wait;

@@ -343,6 +343,45 @@ pub(crate) struct CheckDocument {
     pub(crate) hint: Option<String>,
 }
 
+/// `mizzen tunnel … --json`: connections to other machines.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct TunnelsDocument {
+    /// The connections that were asked about, by name.
+    pub(crate) tunnels: Vec<TunnelDocument>,
+}
+
+/// A connection.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct TunnelDocument {
+    /// `[USER@]HOST[:PORT]`.
+    pub(crate) name: String,
+    /// Whether it is open.
+    pub(crate) state: TunnelState,
+    /// It is one of mizzen's; false for a master of the user's own.
+    pub(crate) ours: bool,
+    /// When mizzen opened it.
+    #[schemars(extend("format" = "date-time"))]
+    pub(crate) opened: Option<String>,
+    /// The seconds that a command took which does nothing; null if none was run.
+    pub(crate) round_trip: Option<f64>,
+    /// Why it does not work.
+    pub(crate) error: Option<String>,
+    /// What to do about it.
+    pub(crate) hint: Option<String>,
+}
+
+/// Whether a connection is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum TunnelState {
+    /// It can be used.
+    Open,
+    /// It is gone, or was never there.
+    Closed,
+}
+
 /// How a check went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -444,7 +483,7 @@ pub(crate) fn json(layout: Layout, document: &impl Serialize) -> String {
 }
 
 /// The names of the published schemas.
-pub(crate) const SCHEMA_NAMES: [&str; 10] = [
+pub(crate) const SCHEMA_NAMES: [&str; 11] = [
     "status",
     "ls",
     "show",
@@ -455,6 +494,7 @@ pub(crate) const SCHEMA_NAMES: [&str; 10] = [
     "rm",
     "started",
     "import-nemo",
+    "tunnel",
 ];
 
 /// The schema of a published document.
@@ -470,6 +510,7 @@ pub(crate) fn schema(name: &str) -> Option<serde_json::Value> {
         "rm" => schemars::schema_for!(RemovedDocument),
         "import-nemo" => schemars::schema_for!(ImportDocument),
         "started" => schemars::schema_for!(StartedDocument),
+        "tunnel" => schemars::schema_for!(TunnelsDocument),
         _ => return None,
     };
     Some(schema.to_value())

@@ -1,0 +1,233 @@
+//! Commands over a master.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdout};
+use tokio::sync::Semaphore;
+
+use super::super::local::feed_until;
+use super::super::transfer::token;
+use super::super::{Cmd, Ended, Input, Output, Tunnel, TunnelError, last_words};
+use super::SshTunnel;
+use super::master::{Master, NO_HOST, no_ssh, through};
+use super::script::{self, Script, Told};
+use super::words::use_failure;
+use crate::context::Context;
+
+/// sshd's MaxSessions is 10 by default; some are left to other processes.
+const SESSIONS: usize = 8;
+/// How often a command is tried again that found all sessions taken.
+const BUSY_TRIES: u32 = 8;
+/// How long it waits first; twice as long each time.
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+/// Login files that print more than this before the command are no login files.
+const MOST_NOISE: usize = 1 << 20;
+/// The other side's time to end a command whose time is over.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A connection over a master that was alive when it was made. It never logs in: once the master is gone, every command
+/// fails, and [`SshTunnel::connect`] is the way to a new one.
+#[derive(Debug)]
+pub struct SshConnection {
+    tunnel: SshTunnel,
+    context: Context,
+    master: Master,
+    sessions: Semaphore,
+}
+
+impl SshConnection {
+    pub(super) fn new(tunnel: SshTunnel, context: Context, master: Master) -> SshConnection {
+        SshConnection {
+            tunnel,
+            context,
+            master,
+            sessions: Semaphore::new(SESSIONS),
+        }
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub fn settings(&self) -> &SshTunnel {
+        &self.tunnel
+    }
+
+    /// The connection was opened just now.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.master.fresh
+    }
+
+    /// It is one of ours, not the user's own.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.master.ours
+    }
+
+    fn script(&self, command: &Cmd) -> Result<Script, TunnelError> {
+        let shell = self.tunnel.shell.as_deref().unwrap_or("sh");
+        Script::new(
+            command,
+            shell,
+            self.tunnel.pre_command.as_deref(),
+            &token()?,
+        )
+    }
+
+    fn session(&self, script: &Script) -> Result<Child, TunnelError> {
+        let mut ssh = through(&self.context, &self.master.socket);
+        ssh.args(["-T", "--", NO_HOST, &script.line])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Ctrl-C is for whoever called, who decides what becomes of the command.
+            .process_group(0);
+        ssh.spawn().map_err(no_ssh)
+    }
+
+    /// One try. What was not begun has read nothing of the input.
+    async fn attempt(
+        &self,
+        command: &Cmd,
+        input: Input<'_>,
+        output: Output<'_>,
+        timed: bool,
+    ) -> Result<Ended, TunnelError> {
+        let session = self.sessions.acquire().await;
+        let script = self.script(command)?;
+        let mut child = self.session(&script)?;
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (Some(mut stdin), Some(mut stdout), Some(mut errors)) = pipes else {
+            unreachable!("all three are pipes");
+        };
+        let mut process = None;
+        let mut stderr = Vec::new();
+        let run = async {
+            let said = async { errors.read_to_end(&mut stderr).await.map(drop) };
+            let work = async {
+                // The script goes first; a session that was refused reads nothing, and says so by its end.
+                let _ = stdin.write_all(script.text.as_bytes()).await;
+                let Some((id, rest)) = begin(&script, &mut stdout).await? else {
+                    return Ok(());
+                };
+                process = Some(id);
+                let read = async {
+                    output.write_all(&rest).await?;
+                    tokio::io::copy(&mut stdout, output).await.map(drop)
+                };
+                feed_until(input, stdin, read).await
+            };
+            tokio::try_join!(said, work)?;
+            child.wait().await
+        };
+        let timeout = command.timeout.filter(|_| timed);
+        let ended = match timeout {
+            None => run.await,
+            Some(after) => match tokio::time::timeout(after, run).await {
+                Ok(ended) => ended,
+                Err(_) => {
+                    // Ending it takes a session too.
+                    drop((child, session));
+                    let ended = match process {
+                        Some(process) => self.end(process).await,
+                        None => false,
+                    };
+                    return Err(TunnelError::TimedOut {
+                        name: self.name(),
+                        command: command.to_string(),
+                        after,
+                        ended,
+                    });
+                }
+            },
+        };
+        ended.map_err(|error| TunnelError::Here(error.to_string()))?;
+        let errors = script.errors(stderr);
+        let name = self.name();
+        match errors.told {
+            Some(Told::End(status)) => Ok(Ended {
+                status,
+                stderr: errors.own,
+            }),
+            Some(Told::Pre(status)) => Err(TunnelError::PreCommand {
+                name,
+                status,
+                words: last_words(&errors.before),
+            }),
+            Some(Told::Cwd) => Err(TunnelError::Path {
+                name,
+                path: command
+                    .cwd
+                    .as_ref()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+                words: last_words(&errors.own),
+            }),
+            None if process.is_none() => Err(use_failure(&name, &errors.before)),
+            None => {
+                let words = match (last_words(&errors.own), last_words(&errors.before)) {
+                    (own, before) if own.is_empty() => before,
+                    (own, _) => own,
+                };
+                Err(TunnelError::Interrupted { name, words })
+            }
+        }
+    }
+
+    /// Ends a command on the other side. Answers whether that was done.
+    async fn end(&self, process: i32) -> bool {
+        let kill = script::kill(process).timeout(KILL_PATIENCE);
+        let mut nothing = tokio::io::empty();
+        let mut nobody = tokio::io::sink();
+        let attempt = Box::pin(self.attempt(&kill, &mut nothing, &mut nobody, false));
+        matches!(tokio::time::timeout(KILL_PATIENCE, attempt).await, Ok(Ok(ended)) if ended.status == 0)
+    }
+}
+
+#[async_trait]
+impl Tunnel for SshConnection {
+    fn name(&self) -> String {
+        self.tunnel.name()
+    }
+
+    fn context(&self) -> &Context {
+        &self.context
+    }
+
+    async fn exec(
+        &self,
+        command: &Cmd,
+        input: Input<'_>,
+        output: Output<'_>,
+    ) -> Result<Ended, TunnelError> {
+        let mut pause = BUSY_PAUSE;
+        for _ in 1..BUSY_TRIES {
+            match self.attempt(command, input, output, true).await {
+                Err(TunnelError::Busy { .. }) => tokio::time::sleep(pause).await,
+                other => return other,
+            }
+            pause *= 2;
+        }
+        self.attempt(command, input, output, true).await
+    }
+}
+
+/// Reads up to the mark behind which the command's own output begins: the process, and what was read of the output.
+/// Nothing if the other side ended before.
+async fn begin(
+    script: &Script,
+    stdout: &mut ChildStdout,
+) -> std::io::Result<Option<(i32, Vec<u8>)>> {
+    let mut read = Vec::new();
+    while read.len() < MOST_NOISE {
+        if stdout.read_buf(&mut read).await? == 0 {
+            return Ok(None);
+        }
+        if let Some((position, process)) = script.begin(&read) {
+            return Ok(Some((process, read.split_off(position))));
+        }
+    }
+    Ok(None)
+}
