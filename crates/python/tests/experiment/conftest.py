@@ -49,9 +49,12 @@ def hold(path=None):
 
 
 def meet(mine, other):
-    """Ends only if another job runs at the same time."""
+    """Ends only if another job runs at the same time; fails where none has come after a minute."""
     open(mine, "w").close()
+    limit = time.monotonic() + 60
     while not os.path.exists(other):
+        if time.monotonic() > limit:
+            raise TimeoutError(f"nobody made {other}")
         time.sleep(0.01)
     return mine
 

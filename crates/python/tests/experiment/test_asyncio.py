@@ -11,6 +11,9 @@ import pytest
 import mizzen as run
 from mizzen.experiment import Job
 
+# Seconds after which a test has waited in vain.
+LIMIT = 60
+
 
 def holding(tasks: ModuleType) -> run.Experiment:
     experiment = run.Experiment("held")
@@ -32,7 +35,7 @@ def test_experiments_side_by_side(home: Path, tasks: ModuleType) -> None:
         await asyncio.gather(*(experiment.run_async() for experiment in experiments))
         return [experiment.result("add") for experiment in experiments]
 
-    assert asyncio.run(main()) == [2, 3, 4]
+    assert asyncio.run(asyncio.wait_for(main(), LIMIT)) == [2, 3, 4]
 
 
 def test_the_loop_goes_on(home: Path, tasks: ModuleType, tmp_path: Path) -> None:
@@ -50,7 +53,7 @@ def test_the_loop_goes_on(home: Path, tasks: ModuleType, tmp_path: Path) -> None
         )
         return result
 
-    assert asyncio.run(main()).value == str(mine)
+    assert asyncio.run(asyncio.wait_for(main(), LIMIT)).value == str(mine)
 
 
 def test_a_failure_is_raised(home: Path, tasks: ModuleType) -> None:
@@ -73,7 +76,7 @@ def test_a_cancellation_detaches(home: Path, tasks: ModuleType, capfd: pytest.Ca
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    asyncio.run(main())
+    asyncio.run(asyncio.wait_for(main(), LIMIT))
     assert experiment.state == "RUNNING"
     err = capfd.readouterr().err
     assert f"mizzen: the task that waited was cancelled; 1 job of {experiment.id} goes on\nhint: " in err
@@ -95,7 +98,7 @@ def test_a_cancellation_may_end_the_jobs(home: Path, tasks: ModuleType) -> None:
             await task
         await experiment.wait_async(60, raise_on_failure=False)
 
-    asyncio.run(main())
+    asyncio.run(asyncio.wait_for(main(), LIMIT))
     job = experiment["hold"]
     assert isinstance(job, Job)
     assert (job.state, job.cause) == ("CANCELLED", "cancelled")
@@ -112,7 +115,7 @@ def test_waiting_has_a_limit(home: Path, tasks: ModuleType) -> None:
             await asyncio.wait_for(experiment.wait_async(), 0.01)
 
     try:
-        asyncio.run(main())
+        asyncio.run(asyncio.wait_for(main(), LIMIT))
     except asyncio.TimeoutError:  # Python 3.10 has one of its own.
         pass
     assert experiment.state not in ("SUCCEEDED", "FAILED", "CANCELLED")
@@ -125,7 +128,7 @@ def test_as_a_context_manager(home: Path, tasks: ModuleType) -> None:
             await experiment.run_async()
         return experiment
 
-    assert asyncio.run(main()).result("add") == 3
+    assert asyncio.run(asyncio.wait_for(main(), LIMIT)).result("add") == 3
 
 
 def test_results_may_be_waited_for(home: Path, tasks: ModuleType) -> None:
@@ -133,4 +136,4 @@ def test_results_may_be_waited_for(home: Path, tasks: ModuleType) -> None:
         result = run.run(run.Partial(tasks.add, 1), executor=run.LocalExecutor(), detach=True, log_level="ERROR")
         return (await result.wait_async(60)).value
 
-    assert asyncio.run(main()) == 3
+    assert asyncio.run(asyncio.wait_for(main(), LIMIT)) == 3
