@@ -24,6 +24,7 @@
 mod command;
 mod error;
 mod local;
+mod mirror;
 mod ssh;
 mod transfer;
 
@@ -38,6 +39,7 @@ use crate::context::Context;
 pub use command::{Cmd, quote};
 pub use error::TunnelError;
 pub use local::LocalTunnel;
+pub use mirror::mirror_once;
 pub use ssh::{Login, OpenMaster, SshConnection, SshTunnel, open_masters};
 
 /// What a command reads.
