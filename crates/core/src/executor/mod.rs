@@ -30,7 +30,7 @@ pub use base::Base;
 pub use import::{ImportError, import_executor, import_executor_config};
 pub use macros::{ExecutorMacros, safe_substitute};
 pub use registry::{Entry, ExecutorError, build, check, find_kind, registry, vocabulary};
-pub use request::{RenderError, RenderedMember, Request, SecretUse, Unit, UnitMember};
+pub use request::{After, RenderError, RenderedMember, Request, SecretUse, Unit, UnitMember};
 pub use scheduler::{
     CancelError, ConnectError, MemberEnd, Observation, ObserveError, Observed, Scheduler,
     SubmitError, end_from_record,
@@ -145,6 +145,12 @@ pub trait Executor: Debug + Send + Sync {
     /// The place sees our working directories under the same paths.
     fn shares_files(&self) -> bool {
         true
+    }
+
+    /// What the handles of all jobs at the place begin with. Jobs of which that is the same may be made to wait for each
+    /// other there, if the place knows dependencies.
+    fn handle_prefix(&self) -> Option<String> {
+        None
     }
 
     /// The way to the place, where its files are not ours. It connects when it is first used and asks nobody anything.

@@ -98,6 +98,8 @@ pub enum Observed {
         /// The place's own restarts cost no budget.
         free: bool,
     },
+    /// Its place has given it up before it began: what it waits for there can't happen any more.
+    NeverSatisfied,
     /// It has ended: one end for each member of the unit, in order.
     Ended(Vec<MemberEnd>),
     /// The place could not take it now; it is as if it had never been sent.

@@ -145,7 +145,15 @@ impl Supervisor<'_> {
                 Ok(_) => self.render(unit, attempt),
                 Err(reason) => Err(reason.clone()),
             };
-            let written = rendered.and_then(|(_, request)| {
+            let after = match self.after(unit)? {
+                Some(after) => after,
+                None => {
+                    self.engine.wait_here(unit);
+                    continue;
+                }
+            };
+            let written = rendered.and_then(|(_, mut request)| {
+                request.after = after;
                 self.requests
                     .write_down(&request)
                     .map(|()| request)
@@ -527,6 +535,7 @@ impl Supervisor<'_> {
             self.cancel_elsewhere(place, handle, mode);
         }
         self.places[place].next_look = Instant::now();
+        self.look_for_early = true;
         Ok(())
     }
 
