@@ -20,6 +20,7 @@ mod registry;
 mod request;
 mod scheduler;
 mod secret;
+pub mod slurm;
 
 use std::fmt::Debug;
 use std::sync::Arc;
