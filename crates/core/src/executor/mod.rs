@@ -23,6 +23,9 @@ mod secret;
 pub mod slurm;
 
 use std::fmt::Debug;
+use std::sync::Arc;
+
+use camino::{Utf8Path, Utf8PathBuf};
 
 pub use base::Base;
 pub use import::{ImportError, import_executor, import_executor_config};
@@ -39,6 +42,7 @@ use crate::context::Context;
 use crate::launcher::{Launcher, LauncherError};
 use crate::model::Handle;
 use crate::packager::BundleRef;
+use crate::tunnel::Tunnel;
 
 /// Where and how a task runs: a value that serialises, compares and clones; it holds no connection (the seed's
 /// `Executor`, method by method; its attributes are [`Base`]'s fields).
@@ -131,6 +135,23 @@ pub trait Executor: Debug + Send + Sync {
     /// As mkdir(2).
     fn create_job_dir(&self) -> std::io::Result<()> {
         crate::context::create_private_dir(camino::Utf8Path::new(&self.base().job_dir))
+    }
+
+    /// The experiment's folder at the place, for the one that is `here`: `<home>/experiments/<title>/<id>`. They are the
+    /// same where the place sees our files.
+    fn experiment_dir(&self, here: &Utf8Path) -> Utf8PathBuf {
+        here.to_owned()
+    }
+
+    /// The place sees our working directories under the same paths.
+    fn shares_files(&self) -> bool {
+        true
+    }
+
+    /// The way to the place, where its files are not ours. It connects when it is first used and asks nobody anything.
+    fn tunnel(&self, context: &Context) -> Option<Arc<dyn Tunnel>> {
+        let _ = context;
+        None
     }
 
     /// Removes what a job left at its place, beside its folder. Nothing by default.

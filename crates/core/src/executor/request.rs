@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::model::{ExperimentId, SubmissionKey};
-use crate::plan::{JobFile, PlannedJob};
+use crate::plan::{ExecutorConfig, JobFile, PlannedJob};
 
 /// What is submitted together: one job, or the jobs of a group.
 #[derive(Debug, Clone)]
@@ -27,6 +27,8 @@ pub struct UnitMember<'plan> {
     pub index: u32,
     /// The job.
     pub job: &'plan PlannedJob,
+    /// Where it is to run: in a group, members may differ in their settings.
+    pub executor: &'plan ExecutorConfig,
     /// Its success ends the group.
     pub leader: bool,
 }

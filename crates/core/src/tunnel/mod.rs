@@ -25,6 +25,7 @@ mod channel;
 mod command;
 mod error;
 mod local;
+mod mirror;
 mod settings;
 mod ship;
 mod ssh;
@@ -41,6 +42,7 @@ use crate::context::Context;
 pub use command::{Cmd, quote};
 pub use error::TunnelError;
 pub use local::LocalTunnel;
+pub use mirror::mirror_once;
 pub use settings::TunnelSettings;
 pub use ssh::{Login, OpenMaster, SshConnection, SshTunnel, open_masters};
 

@@ -226,6 +226,15 @@ impl Engine {
         None
     }
 
+    /// A unit may start on an executor.
+    #[must_use]
+    pub fn has_ready(&self, executor: usize) -> bool {
+        self.ready[executor].iter().any(|unit| {
+            let job = self.jobs[*unit as usize];
+            job.queued && !job.state.is_final()
+        })
+    }
+
     /// A unit was handed to its place: by now it may run, so it is not to be skipped any more.
     pub fn handed(&mut self, unit: u32) {
         for job in self.members(unit) {
@@ -584,9 +593,9 @@ impl Engine {
         if dead {
             return;
         }
-        let executor = self.executors[task as usize] as usize;
         match group {
             None => {
+                let executor = self.executors[task as usize] as usize;
                 for job in first_job..first_job + jobs {
                     self.queue(executor, job);
                 }
@@ -597,7 +606,7 @@ impl Engine {
                     |job: &u32| self.tasks[self.jobs[*job as usize].task as usize].unmet > 0;
                 if !members.iter().any(waits) {
                     let first = members[0];
-                    self.queue(executor, first);
+                    self.queue(self.executor_of(first), first);
                 }
             }
         }
