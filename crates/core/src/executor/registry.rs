@@ -22,7 +22,7 @@ pub struct Entry {
 }
 
 /// Every kind there is: one line each.
-static REGISTRY: &[Entry] = &[super::local::ENTRY];
+static REGISTRY: &[Entry] = &[super::local::ENTRY, super::slurm::ENTRY];
 
 /// Every kind there is.
 #[must_use]

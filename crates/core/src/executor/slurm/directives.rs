@@ -133,7 +133,9 @@ pub(super) fn problem(settings: &SlurmSettings) -> Option<String> {
 
 fn text_problem(name: &str, value: &str) -> Option<String> {
     value.contains(['\n', '\r', '\0']).then(|| {
-        format!("{name}: it holds a line end or a NUL byte, which no line of a batch script can carry")
+        format!(
+            "{name}: it holds a line end or a NUL byte, which no line of a batch script can carry"
+        )
     })
 }
 
@@ -280,10 +282,17 @@ mod tests {
             ]
         );
         let exclusive = rendered(json!({"exclusive": true}));
-        assert!(exclusive.contains(&"--exclusive".to_owned()), "{exclusive:?}");
+        assert!(
+            exclusive.contains(&"--exclusive".to_owned()),
+            "{exclusive:?}"
+        );
         let ntasks = rendered(json!({"ntasks": 5, "nodes": 2}));
         assert!(ntasks.contains(&"--ntasks=5".to_owned()));
-        assert!(!ntasks.iter().any(|option| option.starts_with("--ntasks-per-node")));
+        assert!(
+            !ntasks
+                .iter()
+                .any(|option| option.starts_with("--ntasks-per-node"))
+        );
     }
 
     #[test]

@@ -447,7 +447,10 @@ impl SlurmSettings {
                 self.open_mode
             ));
         }
-        if self.gpus_per_task.is_none() && self.cpus_per_gpu.is_some() && self.gpus_per_node.is_some() {
+        if self.gpus_per_task.is_none()
+            && self.cpus_per_gpu.is_some()
+            && self.gpus_per_node.is_some()
+        {
             return Some(
                 "cpus_per_gpu: Slurm takes it together with `gpus_per_task`, not with `gpus_per_node`".to_owned(),
             );
@@ -470,14 +473,23 @@ impl SlurmSettings {
                 return Some("het_group_indices: they need `heterogeneous = true`".to_owned());
             }
             let follows = indices.first().is_none_or(|first| *first == 0)
-                && indices.windows(2).all(|pair| pair[1] == pair[0] || pair[1] == pair[0] + 1);
+                && indices
+                    .windows(2)
+                    .all(|pair| pair[1] == pair[0] || pair[1] == pair[0] + 1);
             if !follows {
                 return Some(
                     "het_group_indices: they begin with 0, and each is the one before it or the next".to_owned(),
                 );
             }
         }
-        let known = ["after", "afterany", "afterok", "afternotok", "aftercorr", "afterburstbuffer"];
+        let known = [
+            "after",
+            "afterany",
+            "afterok",
+            "afternotok",
+            "aftercorr",
+            "afterburstbuffer",
+        ];
         if !known.contains(&self.dependency_type.as_str()) {
             return Some(format!(
                 "dependency_type: `{}` is none of Slurm's: {}",
@@ -504,7 +516,10 @@ impl SlurmSettings {
             });
         let lists = [
             ("srun_args", self.srun_args.as_deref().unwrap_or_default()),
-            ("container_env", self.container_env.as_deref().unwrap_or_default()),
+            (
+                "container_env",
+                self.container_env.as_deref().unwrap_or_default(),
+            ),
         ];
         let nul = lists
             .iter()
@@ -520,7 +535,9 @@ impl SlurmSettings {
                 .filter_map(|(name, text)| Some((name, text.as_deref()?))),
             )
             .find(|(_, text)| text.contains('\0'))
-            .map(|(name, _)| format!("{name}: a text holds a NUL byte, which no program can be given"));
+            .map(|(name, _)| {
+                format!("{name}: a text holds a NUL byte, which no program can be given")
+            });
         let variable = self
             .env_vars
             .iter()
@@ -546,7 +563,9 @@ fn is_time(text: &str) -> bool {
     if ["UNLIMITED", "INFINITE", "-1"].contains(&text.to_ascii_uppercase().as_str()) {
         return true;
     }
-    let number = |part: &str| (1..=9).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+    let number = |part: &str| {
+        (1..=9).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
+    };
     let (days, rest) = match text.split_once('-') {
         Some((days, rest)) if number(days) => (true, rest),
         Some(_) => return false,
@@ -569,10 +588,21 @@ mod tests {
 
     #[test]
     fn times_are_slurms() {
-        for good in ["10", "10:00", "00:10:00", "1-12", "1-12:30", "1-12:30:15", "UNLIMITED", "90:90"] {
+        for good in [
+            "10",
+            "10:00",
+            "00:10:00",
+            "1-12",
+            "1-12:30",
+            "1-12:30:15",
+            "UNLIMITED",
+            "90:90",
+        ] {
             assert!(is_time(good), "{good}");
         }
-        for bad in ["", "2h", "1:2:3:4", "-", "1-", "-5", "1-a", "10m", ":", "1:", "0x10"] {
+        for bad in [
+            "", "2h", "1:2:3:4", "-", "1-", "-5", "1-a", "10m", ":", "1:", "0x10",
+        ] {
             assert!(!is_time(bad), "{bad}");
         }
     }
@@ -613,12 +643,21 @@ mod tests {
             (json!({"open_mode": "over"}), "open_mode"),
             (json!({"mem": "1G", "mem_per_cpu": "1G"}), "three ways"),
             (json!({"het_group_indices": [0, 1]}), "heterogeneous = true"),
-            (json!({"het_group_indices": [0, 2], "heterogeneous": true}), "the next"),
+            (
+                json!({"het_group_indices": [0, 2], "heterogeneous": true}),
+                "the next",
+            ),
             (json!({"dependency_type": "before"}), "dependency_type"),
             (json!({"dependencies": ["later"]}), "names no job"),
             (json!({"container_mounts": ["a,b:c"]}), "container_mounts"),
-            (json!({"additional_parameters": {"a b": "c"}}), "additional_parameters"),
-            (json!({"additional_parameters": {"array": "0-9"}}), "additional_parameters"),
+            (
+                json!({"additional_parameters": {"a b": "c"}}),
+                "additional_parameters",
+            ),
+            (
+                json!({"additional_parameters": {"array": "0-9"}}),
+                "additional_parameters",
+            ),
             (json!({"env_vars": {"A-B": "c"}}), "env_vars"),
             (json!({"nodes": "two"}), "invalid type"),
             (json!({"nods": 2}), "unknown field"),
@@ -635,7 +674,9 @@ mod tests {
         assert_eq!(size(json!({"nodes": 2, "ntasks_per_node": 8})).ranks, 16);
         let by_ntasks = size(json!({"nodes": 2, "ntasks": 5}));
         assert_eq!((by_ntasks.ranks, by_ntasks.per_node), (5, 3));
-        let parameters = size(json!({"nodes": 1, "additional_parameters": {"nodes": 3, "ntasks_per_node": "2"}}));
+        let parameters = size(
+            json!({"nodes": 1, "additional_parameters": {"nodes": 3, "ntasks_per_node": "2"}}),
+        );
         assert_eq!((parameters.nodes, parameters.ranks), (3, 6));
     }
 }
