@@ -23,7 +23,6 @@ mod secret;
 pub mod slurm;
 
 use std::fmt::Debug;
-use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -42,7 +41,7 @@ use crate::context::Context;
 use crate::launcher::{Launcher, LauncherError};
 use crate::model::Handle;
 use crate::packager::BundleRef;
-use crate::tunnel::Tunnel;
+use crate::tunnel::TunnelSettings;
 
 /// Where and how a task runs: a value that serialises, compares and clones; it holds no connection (the seed's
 /// `Executor`, method by method; its attributes are [`Base`]'s fields).
@@ -154,9 +153,8 @@ pub trait Executor: Debug + Send + Sync {
         None
     }
 
-    /// The way to the place, where its files are not ours. It connects when it is first used and asks nobody anything.
-    fn tunnel(&self, context: &Context) -> Option<Arc<dyn Tunnel>> {
-        let _ = context;
+    /// The way to the place, where there is one.
+    fn tunnel(&self) -> Option<&TunnelSettings> {
         None
     }
 

@@ -470,9 +470,13 @@ impl Supervisor<'_> {
             seen.observed,
             Observed::Ended(_) | Observed::Restarted { .. }
         );
-        let executor = &self.places[place].executor;
-        let there = executor.experiment_dir(&self.dir);
-        let tunnel = executor.tunnel(self.context).filter(|_| there != self.dir);
+        let at = &self.places[place];
+        let there = at.executor.experiment_dir(&self.dir);
+        let tunnel = at
+            .scheduler
+            .as_ref()
+            .and_then(|scheduler| scheduler.tunnel());
+        let tunnel = tunnel.filter(|_| there != self.dir);
         if self
             .active
             .get(&seen.handle)
