@@ -217,7 +217,8 @@ SlurmdParameters=config_overrides
 # Comes back by itself if it was lost, but not if it was set down.
 ReturnToService=1
 SlurmdTimeout=60
-MessageTimeout=30
+# Also how long a command waits for a controller that is not there.
+MessageTimeout=10
 KillWait=5
 JobCompType=jobcomp/filetxt
 JobCompLoc=$dir/log/jobcomp.txt
