@@ -1,6 +1,7 @@
 //! What the library is told instead of taking it by itself: where the home is, what the environment holds, what time it
 //! is, how new ids are drawn, which programs it may start.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -62,6 +63,17 @@ pub enum Agent {
 }
 
 impl Agent {
+    /// The executable itself.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub fn bytes(&self) -> std::io::Result<Cow<'static, [u8]>> {
+        match self {
+            Agent::File(path) => fs_err::read(path).map(Cow::Owned),
+            Agent::Embedded(bytes) => Ok(Cow::Borrowed(bytes)),
+        }
+    }
+
     /// The path of the executable, written to `<home>/agents/<hash>/mizzen-agent` (0700) when it is carried inside and
     /// not there yet.
     ///
@@ -71,9 +83,8 @@ impl Agent {
         match self {
             Agent::File(path) => Ok(path.clone()),
             Agent::Embedded(bytes) => {
-                let hash = blake3::hash(bytes).to_hex();
-                let folder = home.join("agents").join(&hash[..16]);
-                let path = folder.join("mizzen-agent");
+                let folder = home.join("agents").join(agent_version(bytes));
+                let path = folder.join(AGENT_NAME);
                 let there =
                     fs_err::metadata(&path).is_ok_and(|found| found.len() == bytes.len() as u64);
                 if !there {
@@ -86,6 +97,15 @@ impl Agent {
             }
         }
     }
+}
+
+/// The name of the agent's file.
+pub const AGENT_NAME: &str = "mizzen-agent";
+
+/// The name of the folder for an agent with these bytes.
+#[must_use]
+pub fn agent_version(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex()[..16].to_owned()
 }
 
 /// Tells the time.

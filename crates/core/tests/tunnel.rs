@@ -965,10 +965,7 @@ fn no_permission_is_said() {
 #[test]
 fn this_machine_is_a_tunnel_too() {
     let Some(place) = Place::with("") else { return };
-    let here = mizzen_core::tunnel::LocalTunnel {
-        job_dir: place.folder(),
-    }
-    .connect(&place.context());
+    let here = mizzen_core::tunnel::LocalTunnel::default().connect(&place.context());
     wait(async {
         let signs = every_sign();
         let mut words = vec!["printf".to_owned(), "%s\\0".to_owned()];

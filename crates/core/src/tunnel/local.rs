@@ -10,18 +10,23 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
+use tokio::sync::OnceCell;
 
 use super::{Cmd, Ended, GRACE, Input, Output, Tunnel, TunnelError};
 use crate::context::Context;
 
 /// Jobs are submitted on this machine. The name and the field are NeMo-Run's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LocalTunnel {
-    /// The folder for jobs' files.
-    #[schemars(with = "String")]
-    pub job_dir: Utf8PathBuf,
+    /// The folder for jobs' files; without it they stay in the experiment's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub job_dir: Option<Utf8PathBuf>,
 }
+
+/// This machine, for people.
+pub(super) const NAME: &str = "this machine";
 
 impl LocalTunnel {
     /// A tunnel that ends where it begins.
@@ -29,22 +34,39 @@ impl LocalTunnel {
     pub fn connect(&self, context: &Context) -> Arc<dyn Tunnel> {
         Arc::new(Here {
             context: context.clone(),
+            job_dir: self.job_dir.clone(),
+            agent: OnceCell::new(),
         })
     }
 }
 
 struct Here {
     context: Context,
+    job_dir: Option<Utf8PathBuf>,
+    agent: OnceCell<Option<Utf8PathBuf>>,
 }
 
 #[async_trait]
 impl Tunnel for Here {
     fn name(&self) -> String {
-        "this machine".to_owned()
+        NAME.to_owned()
     }
 
     fn context(&self) -> &Context {
         &self.context
+    }
+
+    async fn agent(&self) -> Result<Option<Utf8PathBuf>, TunnelError> {
+        let Some(job_dir) = &self.job_dir else {
+            let path = self.context.agent.path(&self.context.home);
+            return path
+                .map(Some)
+                .map_err(|error| TunnelError::Here(error.to_string()));
+        };
+        // Jobs may run elsewhere, but the folder is one that this machine sees.
+        let folder = self.context.workdir.join(job_dir);
+        let ship = super::ship::ship(self, Some(&folder));
+        self.agent.get_or_try_init(|| ship).await.cloned()
     }
 
     async fn exec(

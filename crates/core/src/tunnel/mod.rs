@@ -21,16 +21,20 @@
 //!
 //! One more kind of tunnel: a file here with its settings and an implementation of [`Tunnel::exec`]; files follow from it.
 
+mod channel;
 mod command;
 mod error;
 mod local;
+mod mirror;
+mod settings;
+mod ship;
 mod ssh;
 mod transfer;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::context::Context;
@@ -38,6 +42,8 @@ use crate::context::Context;
 pub use command::{Cmd, quote};
 pub use error::TunnelError;
 pub use local::LocalTunnel;
+pub use mirror::mirror_once;
+pub use settings::TunnelSettings;
 pub use ssh::{Login, OpenMaster, SshConnection, SshTunnel, open_masters};
 
 /// What a command reads.
@@ -53,6 +59,13 @@ pub trait Tunnel: Send + Sync {
 
     /// What this side was told.
     fn context(&self) -> &Context;
+
+    /// The agent's executable on the other side. It is sent there once for each version and tried: `None` where it can't
+    /// run (another processor or system, a file system that executes nothing). Asked once a connection.
+    ///
+    /// # Errors
+    /// As [`Tunnel::exec`]; the file can't be read here or written there.
+    async fn agent(&self) -> Result<Option<Utf8PathBuf>, TunnelError>;
 
     /// Runs a command: `input` is its standard input (not [`Cmd::stdin`]), its standard output goes to `output`.
     ///

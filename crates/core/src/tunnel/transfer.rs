@@ -83,10 +83,7 @@ pub(super) async fn get<T: Tunnel + ?Sized>(
 
 fn this_side<T: Tunnel + ?Sized>(tunnel: &T) -> std::sync::Arc<dyn Tunnel> {
     let context = tunnel.context();
-    LocalTunnel {
-        job_dir: context.workdir.clone(),
-    }
-    .connect(context)
+    LocalTunnel::default().connect(context)
 }
 
 async fn transfer<A: Tunnel + ?Sized, B: Tunnel + ?Sized>(
@@ -199,7 +196,7 @@ fn file_name<T: Tunnel + ?Sized>(side: &T, path: &str) -> Result<String, TunnelE
     Ok(name.to_owned())
 }
 
-fn failure<T: Tunnel + ?Sized>(side: &T, path: &str, stderr: &[u8]) -> TunnelError {
+pub(super) fn failure<T: Tunnel + ?Sized>(side: &T, path: &str, stderr: &[u8]) -> TunnelError {
     let words = last_words(stderr);
     let (name, path) = (side.name(), path.to_owned());
     let refusals = [

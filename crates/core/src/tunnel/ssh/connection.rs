@@ -4,9 +4,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use camino::Utf8PathBuf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdout};
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
 use super::super::local::feed_until;
 use super::super::transfer::token;
@@ -36,6 +37,7 @@ pub struct SshConnection {
     context: Context,
     master: Master,
     sessions: Semaphore,
+    agent: OnceCell<Option<Utf8PathBuf>>,
 }
 
 impl SshConnection {
@@ -45,6 +47,7 @@ impl SshConnection {
             context,
             master,
             sessions: Semaphore::new(SESSIONS),
+            agent: OnceCell::new(),
         }
     }
 
@@ -194,6 +197,11 @@ impl Tunnel for SshConnection {
 
     fn context(&self) -> &Context {
         &self.context
+    }
+
+    async fn agent(&self) -> Result<Option<Utf8PathBuf>, TunnelError> {
+        let ship = super::super::ship::ship(self, self.tunnel.job_dir.as_deref());
+        self.agent.get_or_try_init(|| ship).await.cloned()
     }
 
     async fn exec(
