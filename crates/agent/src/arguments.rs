@@ -18,6 +18,7 @@ The small process beside every mizzen job: starts its ranks, watches them, ends 
 
 Usage: mizzen-agent work          take commands on stdin, report on stdout, one JSON object a line
        mizzen-agent run FILE      run the job that FILE describes (JSON; `-` for stdin)
+       mizzen-agent serve         run commands for a tunnel, over stdin and stdout
        mizzen-agent --version | --help
 
 Exit status of `work`: 0 once the channel has closed and the job in hand has ended; of `run`: 0 if the job succeeded,
@@ -35,6 +36,7 @@ const NOT_STARTED: u8 = 127;
 enum Mode {
     Work,
     Run(PathBuf),
+    Serve,
     Say(String),
 }
 
@@ -47,6 +49,7 @@ pub(crate) fn main() -> ExitCode {
             .and_then(Agent::work)
             .map_or_else(|error| no_agent(&error), |()| 0),
         Ok(Mode::Run(file)) => run(&file),
+        Ok(Mode::Serve) => crate::serve::serve().map_or_else(|error| no_agent(&error), |()| 0),
         Err(text) => {
             say(&format!(
                 "{text}\nhint: `mizzen-agent --help` shows the usage"
@@ -65,6 +68,7 @@ fn mode(arguments: &[OsString]) -> Result<Mode, String> {
     let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
     match words[..] {
         ["work"] => Ok(Mode::Work),
+        ["serve"] => Ok(Mode::Serve),
         ["run", _] => Ok(Mode::Run(PathBuf::from(&arguments[1]))),
         ["--version" | "-V"] => Ok(Mode::Say(
             concat!("mizzen-agent ", env!("CARGO_PKG_VERSION"), "\n").to_owned(),
