@@ -24,6 +24,7 @@ Usage: mizzen-agent work          take commands on stdin, report on stdout, one 
                                  run one task of a step as rank R of an attempt (without --rank: SLURM_PROCID)
        mizzen-agent conclude --attempt DIR --key KEY --name NAME --ranks N --status S [--log FILE] [--end HOW]
                                  make one record of the ranks' after the step ended with status S
+       mizzen-agent serve         run commands for a tunnel, over stdin and stdout
        mizzen-agent --version | --help
 
 Exit status of `work`: 0 once the channel has closed and the job in hand has ended; of `run` and `rank`: 0 if the job succeeded,
@@ -43,6 +44,7 @@ enum Mode {
     Run(PathBuf),
     Rank(Box<Job>),
     Conclude(Conclude),
+    Serve,
     Say(String),
 }
 
@@ -57,6 +59,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(Mode::Run(file)) => run(&file),
         Ok(Mode::Rank(job)) => do_job(*job),
         Ok(Mode::Conclude(conclude)) => return conclude.run(),
+        Ok(Mode::Serve) => crate::serve::serve().map_or_else(|error| no_agent(&error), |()| 0),
         Err(text) => {
             say(&format!(
                 "{text}\nhint: `mizzen-agent --help` shows the usage"
@@ -77,6 +80,7 @@ fn mode(arguments: &[OsString]) -> Result<Mode, String> {
         ["work"] => Ok(Mode::Work),
         ["rank", ..] => rank::job(&arguments[1..]).map(|job| Mode::Rank(Box::new(job))),
         ["conclude", ..] => Conclude::read(&arguments[1..]).map(Mode::Conclude),
+        ["serve"] => Ok(Mode::Serve),
         ["run", _] => Ok(Mode::Run(PathBuf::from(&arguments[1]))),
         ["--version" | "-V"] => Ok(Mode::Say(
             concat!("mizzen-agent ", env!("CARGO_PKG_VERSION"), "\n").to_owned(),
