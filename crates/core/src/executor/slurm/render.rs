@@ -309,7 +309,11 @@ fn submission(
         port: first.settings.rendezvous_port,
         work_folders: work_folders(members),
         setup: first.settings.setup_lines.as_deref().filter(|_| same_setup),
-        memory_measure: first.settings.memory_measure,
+        // Without further words srun means the first component.
+        measured_nodes: first.settings.memory_measure.then_some(match layout {
+            Layout::Components => first.size.nodes,
+            Layout::Shared | Layout::Side => nodes,
+        }),
         first: first.name(),
         group: members.len() > 1,
         members: members

@@ -54,7 +54,8 @@ pub(super) struct Batch<'a> {
     pub(super) work_folders: Vec<String>,
     /// Shell text of the user's, for all members.
     pub(super) setup: Option<&'a str>,
-    pub(super) memory_measure: bool,
+    /// Nodes whose GPUs' memory is measured.
+    pub(super) measured_nodes: Option<u32>,
     /// The first member's name.
     pub(super) first: &'a str,
     pub(super) group: bool,
