@@ -23,7 +23,6 @@ mod secret;
 pub mod slurm;
 
 use std::fmt::Debug;
-use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -31,7 +30,7 @@ pub use base::Base;
 pub use import::{ImportError, import_executor, import_executor_config};
 pub use macros::{ExecutorMacros, safe_substitute};
 pub use registry::{Entry, ExecutorError, build, check, find_kind, registry, vocabulary};
-pub use request::{RenderError, RenderedMember, Request, SecretUse, Unit, UnitMember};
+pub use request::{After, RenderError, RenderedMember, Request, SecretUse, Unit, UnitMember};
 pub use scheduler::{
     CancelError, ConnectError, MemberEnd, Observation, ObserveError, Observed, Scheduler,
     SubmitError, end_from_record,
@@ -42,7 +41,7 @@ use crate::context::Context;
 use crate::launcher::{Launcher, LauncherError};
 use crate::model::Handle;
 use crate::packager::BundleRef;
-use crate::tunnel::Tunnel;
+use crate::tunnel::TunnelSettings;
 
 /// Where and how a task runs: a value that serialises, compares and clones; it holds no connection (the seed's
 /// `Executor`, method by method; its attributes are [`Base`]'s fields).
@@ -148,9 +147,14 @@ pub trait Executor: Debug + Send + Sync {
         true
     }
 
-    /// The way to the place, where its files are not ours. It connects when it is first used and asks nobody anything.
-    fn tunnel(&self, context: &Context) -> Option<Arc<dyn Tunnel>> {
-        let _ = context;
+    /// What the handles of all jobs at the place begin with. Jobs of which that is the same may be made to wait for each
+    /// other there, if the place knows dependencies.
+    fn handle_prefix(&self) -> Option<String> {
+        None
+    }
+
+    /// The way to the place, where there is one.
+    fn tunnel(&self) -> Option<&TunnelSettings> {
         None
     }
 

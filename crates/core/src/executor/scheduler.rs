@@ -1,11 +1,14 @@
 //! The live connection to the place where jobs run, and what it tells.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::Request;
 use crate::model::{
     CancelMode, Cause, ExitRecord, Handle, JobState, Outcome, SubmissionKey, Timestamp,
 };
+use crate::tunnel::Tunnel;
 
 /// A live connection to the place where jobs run.
 #[async_trait]
@@ -50,6 +53,11 @@ pub trait Scheduler: Send + Sync {
     /// Resolves when asking again is worth it before the usual time. A place that can't tell never resolves.
     async fn changed(&self) {
         std::future::pending::<()>().await;
+    }
+
+    /// The way to the place's files, where they are not ours.
+    fn tunnel(&self) -> Option<Arc<dyn Tunnel>> {
+        None
     }
 
     /// Seconds between two observations, if nothing changes before.
@@ -98,6 +106,8 @@ pub enum Observed {
         /// The place's own restarts cost no budget.
         free: bool,
     },
+    /// Its place has given it up before it began: what it waits for there can't happen any more.
+    NeverSatisfied,
     /// It has ended: one end for each member of the unit, in order.
     Ended(Vec<MemberEnd>),
     /// The place could not take it now; it is as if it had never been sent.

@@ -10,6 +10,7 @@
 //! Everything happens in one task, one thing after another; only writing to disk and reading from the places happen
 //! beside it.
 
+mod early;
 mod elsewhere;
 mod observe;
 mod recover;
@@ -29,7 +30,7 @@ use super::engine::Engine;
 use super::writer::{BALLAST, News, Writer};
 use crate::context::Context;
 use crate::executor::{self, Executor, Scheduler};
-use crate::model::{CancelMode, EventKind, ExperimentId, Handle, JobState, Timestamp};
+use crate::model::{CancelMode, Cause, EventKind, ExperimentId, Handle, JobState, Timestamp};
 use crate::plan::{Plan, PlannedJob};
 use crate::store::{Store, lease_name};
 use crate::submit::RequestLog;
@@ -141,6 +142,10 @@ struct Supervisor<'a> {
     active: HashMap<Handle, Active>,
     /// Units on their way to a place elsewhere.
     handing: HashMap<u32, Handing>,
+    /// Units that wait at their places and will never start, and why.
+    recalled: HashMap<u32, (Cause, String)>,
+    /// Something was handed over since it was last looked at what may wait for it there.
+    look_for_early: bool,
     words: mpsc::UnboundedSender<Word>,
     heard_words: Option<mpsc::UnboundedReceiver<Word>>,
     planned: HashMap<u32, PlannedJob>,
@@ -196,6 +201,8 @@ impl<'a> Supervisor<'a> {
             places,
             active: HashMap::new(),
             handing: HashMap::new(),
+            recalled: HashMap::new(),
+            look_for_early: true,
             words,
             heard_words: Some(heard_words),
             planned: HashMap::new(),
@@ -239,7 +246,9 @@ impl<'a> Supervisor<'a> {
         }
         loop {
             self.settle();
+            self.recall();
             self.cancel_after_failure().await;
+            self.hand_early()?;
             self.start_ready().await?;
             let now = Instant::now();
             for place in 0..self.places.len() {

@@ -68,6 +68,7 @@ pub(super) fn request(executor: &LocalExecutor, unit: &Unit<'_>) -> Result<Reque
         key: unit.key.clone(),
         payload,
         secrets,
+        after: Vec::new(),
         members: rendered,
     })
 }

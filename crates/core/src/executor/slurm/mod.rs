@@ -19,17 +19,21 @@
 //! - `SLURM_EXPORT_ENV` from `--export=NONE` would empty the environment of the steps as well.
 
 mod directives;
+mod evidence;
 pub mod payload;
+mod queue;
 mod render;
 mod scheduler;
 mod script;
 mod settings;
+mod site;
+mod snapshot;
+mod submit;
+mod words;
 
 pub use payload::{ArraySubmission, Submission, SubmissionFile};
 pub use script::array;
 pub use settings::{ContainerRuntime, Flag, SlurmJobDetails, SlurmSettings, Text};
-
-use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -39,7 +43,7 @@ use super::{
 };
 use crate::context::Context;
 use crate::packager::BundleRef;
-use crate::tunnel::{Tunnel, TunnelSettings};
+use crate::tunnel::TunnelSettings;
 
 /// This kind's name.
 const KIND: &str = "slurm";
@@ -174,9 +178,12 @@ impl Executor for SlurmExecutor {
         matches!(self.settings.tunnel, TunnelSettings::Local(_))
     }
 
-    fn tunnel(&self, context: &Context) -> Option<Arc<dyn Tunnel>> {
-        let same = self.settings.tunnel.job_dir().is_none() && self.shares_files();
-        (!same).then(|| self.settings.tunnel.open(context))
+    fn tunnel(&self) -> Option<&TunnelSettings> {
+        Some(&self.settings.tunnel)
+    }
+
+    fn handle_prefix(&self) -> Option<String> {
+        Some(scheduler::handle_prefix(&self.settings))
     }
 
     fn render(&self, unit: &Unit<'_>, bundle: &BundleRef) -> Result<Request, RenderError> {
@@ -185,7 +192,7 @@ impl Executor for SlurmExecutor {
     }
 
     fn scheduler(&self, context: &Context) -> Result<Box<dyn Scheduler>, ConnectError> {
-        scheduler::connect(&self.settings, context)
+        Ok(Box::new(scheduler::connect(&self.settings, context)))
     }
 
     fn check(&self, context: &Context) -> Vec<Check> {

@@ -145,7 +145,15 @@ impl Supervisor<'_> {
                 Ok(_) => self.render(unit, attempt),
                 Err(reason) => Err(reason.clone()),
             };
-            let written = rendered.and_then(|(_, request)| {
+            let after = match self.after(unit)? {
+                Some(after) => after,
+                None => {
+                    self.engine.wait_here(unit);
+                    continue;
+                }
+            };
+            let written = rendered.and_then(|(_, mut request)| {
+                request.after = after;
                 self.requests
                     .write_down(&request)
                     .map(|()| request)
@@ -462,9 +470,13 @@ impl Supervisor<'_> {
             seen.observed,
             Observed::Ended(_) | Observed::Restarted { .. }
         );
-        let executor = &self.places[place].executor;
-        let there = executor.experiment_dir(&self.dir);
-        let tunnel = executor.tunnel(self.context).filter(|_| there != self.dir);
+        let at = &self.places[place];
+        let there = at.executor.experiment_dir(&self.dir);
+        let tunnel = at
+            .scheduler
+            .as_ref()
+            .and_then(|scheduler| scheduler.tunnel());
+        let tunnel = tunnel.filter(|_| there != self.dir);
         if self
             .active
             .get(&seen.handle)
@@ -527,6 +539,7 @@ impl Supervisor<'_> {
             self.cancel_elsewhere(place, handle, mode);
         }
         self.places[place].next_look = Instant::now();
+        self.look_for_early = true;
         Ok(())
     }
 

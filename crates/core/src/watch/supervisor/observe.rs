@@ -77,6 +77,7 @@ impl Supervisor<'_> {
             Observed::Restarted { count, ends, free } => {
                 self.restarted(handle, count, ends, free)?;
             }
+            Observed::NeverSatisfied => self.never_satisfied(handle)?,
             Observed::Bounced(_) => {
                 let (place, cancelled) = (active.place, active.cancelled);
                 self.active.remove(handle);
@@ -172,7 +173,16 @@ impl Supervisor<'_> {
         restarted: Option<bool>,
     ) -> Result<Option<Retry>, String> {
         let members = self.engine.members(unit);
-        if cancelled.is_some() {
+        if let Some((cause, message)) = self.recalled.remove(&unit) {
+            for end in ends
+                .iter_mut()
+                .filter(|end| end.record.is_none() && end.state != JobState::Succeeded)
+            {
+                end.state = JobState::Cancelled;
+                end.cause = Some(cause);
+                end.message = Some(message.clone());
+            }
+        } else if cancelled.is_some() {
             for end in ends.iter_mut().filter(|end| end.state == JobState::Failed) {
                 // It was told to end, and ended: how is its own affair.
                 end.state = JobState::Cancelled;
