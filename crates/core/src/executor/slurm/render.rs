@@ -130,6 +130,7 @@ pub(super) fn request(executor: &SlurmExecutor, unit: &Unit<'_>) -> Result<Reque
         key: unit.key.clone(),
         payload,
         secrets,
+        after: Vec::new(),
         members: shown,
     })
 }
