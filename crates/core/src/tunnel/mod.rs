@@ -27,6 +27,7 @@
 mod channel;
 mod command;
 mod error;
+mod follow;
 mod local;
 mod settings;
 mod ship;
@@ -44,6 +45,7 @@ use crate::context::Context;
 pub use channel::{ConnectionFact, ConnectionState, connection};
 pub use command::{Cmd, quote};
 pub use error::TunnelError;
+pub use follow::follow_without_agent;
 pub use local::LocalTunnel;
 pub use settings::TunnelSettings;
 pub use ssh::{Login, OpenMaster, SshConnection, SshTunnel, open_masters};
