@@ -137,6 +137,7 @@ pub(super) fn request(executor: &SlurmExecutor, unit: &Unit<'_>) -> Result<Reque
         secrets,
         after: Vec::new(),
         members: shown,
+        after: Default::default(),
     })
 }
 
@@ -415,10 +416,7 @@ fn hosts(members: &[Member<'_>], layout: Layout) -> Vec<u32> {
         Layout::Components => (0..components(members))
             .filter_map(|number| Some(first_of(members, number)?.first_node))
             .collect(),
-        Layout::Shared | Layout::Side if members.len() > 1 => {
-            members.iter().map(|member| member.first_node).collect()
-        }
-        Layout::Shared | Layout::Side => Vec::new(),
+        Layout::Shared | Layout::Side => members.iter().map(|member| member.first_node).collect(),
     }
 }
 
@@ -692,6 +690,7 @@ fn container(
     mounts.push(format!("{directory}:{directory}"));
     let workdir = &member.unit.job.workdir;
     let inside = workdir.starts_with(directory)
+        || workdir == "/"
         || settings.container_workdir.is_some()
         || settings.container_mounts.iter().any(|mount| {
             let there = mount.split(':').nth(1).unwrap_or_default();
