@@ -20,6 +20,8 @@
 
 mod directives;
 mod evidence;
+#[doc(hidden)]
+pub mod fake;
 pub mod payload;
 mod queue;
 mod render;
