@@ -10,6 +10,7 @@
 //! The library is what others may use; the agent's own behaviour lives in the binary. It reads no environment and no
 //! wall clock; `identity` and `process_table` read `/proc`, which only Linux has: elsewhere they answer "not known".
 
+pub mod frames;
 pub mod identity;
 pub mod process_table;
 pub mod protocol;

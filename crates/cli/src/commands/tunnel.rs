@@ -1,6 +1,5 @@
 //! `mizzen tunnel`: the connections to other machines.
 
-use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;

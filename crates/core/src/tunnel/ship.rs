@@ -1,11 +1,17 @@
 //! The agent's executable to the other side: once for each version, whole or not at all, and tried.
 
+use std::time::Duration;
+
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::transfer::{failure, token};
 use super::{Cmd, Tunnel, TunnelError};
 use crate::context::{AGENT_NAME, agent_version};
 
+/// How long trying may take, a slow file system and `pre_command` included.
+const TRY_LIMIT: Duration = Duration::from_secs(60);
+/// How long sending may take, over a slow line.
+const SEND_LIMIT: Duration = Duration::from_secs(600);
 /// What the scripts say once the file is whole.
 const WHOLE: &str = "whole";
 
@@ -47,7 +53,9 @@ pub(super) async fn ship<T: Tunnel + ?Sized>(
         return Ok(found);
     }
     let name = format!("{AGENT_NAME}.{}", token()?);
-    let send = Cmd::script(SEND, words.iter().cloned().chain([name])).env("LC_ALL", "C");
+    let send = Cmd::script(SEND, words.iter().cloned().chain([name]))
+        .env("LC_ALL", "C")
+        .timeout(SEND_LIMIT);
     let sent = tunnel.run(&send.stdin(bytes)).await?;
     if sent.status != 0 {
         return Err(failure(tunnel, folder.as_str(), &sent.stderr));
@@ -60,7 +68,7 @@ async fn find<T: Tunnel + ?Sized>(
     tunnel: &T,
     words: &[String; 3],
 ) -> Result<Option<Option<Utf8PathBuf>>, TunnelError> {
-    let command = Cmd::script(TRY, words.clone());
+    let command = Cmd::script(TRY, words.clone()).timeout(TRY_LIMIT);
     let answer = tunnel.run(&command).await?.ok(&command)?;
     let text = String::from_utf8_lossy(&answer.stdout);
     let mut parts = text.trim_end_matches('\n').splitn(3, ' ');

@@ -196,12 +196,7 @@ pub(super) fn options(settings: &SlurmSettings, named: &Named<'_>) -> Vec<String
             given => options.insert(name, given.clone()),
         };
     }
-    // The key is how a job is found again: whatever else the comment says, it is its last word.
-    let comment = match options.get("comment") {
-        Some(Flag::Value(comment)) if !comment.is_empty() => format!("{comment} {}", named.key),
-        _ => named.key.to_owned(),
-    };
-    options.insert("comment".to_owned(), Flag::Value(comment));
+    options.insert("comment".to_owned(), value(&comment(settings, named.key)));
     options
         .iter()
         .filter_map(|(name, flag)| match flag {
@@ -210,6 +205,22 @@ pub(super) fn options(settings: &SlurmSettings, named: &Named<'_>) -> Vec<String
             Flag::Value(text) => Some(word(&format!("--{name}={text}"))),
         })
         .collect()
+}
+
+/// A job's comment. The key is how a job is found again: whatever else the comment says, it is its last word.
+pub(super) fn comment(settings: &SlurmSettings, key: &str) -> String {
+    let additional = settings.additional_parameters.iter().flatten();
+    let given = additional
+        .filter(|(name, _)| flag_name(name) == "comment")
+        .map(|(_, flag)| match flag {
+            Flag::Value(text) => text.as_str(),
+            Flag::On | Flag::Off => "",
+        })
+        .next_back();
+    match given.or(settings.comment.as_deref()) {
+        Some(comment) if !comment.is_empty() => format!("{comment} {key}"),
+        _ => key.to_owned(),
+    }
 }
 
 /// A text as one word of a `#SBATCH` line.

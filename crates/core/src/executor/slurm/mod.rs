@@ -143,10 +143,7 @@ impl Executor for SlurmExecutor {
     /// How many processes a launcher starts on a node: as many as it has GPUs where Slurm starts one task a node.
     fn nproc_per_node(&self) -> u32 {
         let settings = &self.settings;
-        let count = |gpus: &Option<Text>| {
-            let text = &gpus.as_ref()?.0;
-            text.rsplit(':').next()?.parse::<u32>().ok()
-        };
+        let count = |gpus: &Option<Text>| gpus.as_ref()?.count();
         let by_gpus = if settings.ntasks_per_node == 1 {
             count(&settings.gpus_per_node)
         } else {

@@ -21,6 +21,7 @@ use super::TunnelError;
 use crate::context::Context;
 
 pub use connection::SshConnection;
+pub(super) use connection::{Session, SessionEnd};
 pub use master::{OpenMaster, open_masters};
 
 /// Jobs are submitted on another machine, reached by `ssh`. Names and fields are NeMo-Run's; `ssh_config` is ours.
