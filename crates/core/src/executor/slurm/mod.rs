@@ -21,6 +21,8 @@
 mod check;
 mod directives;
 mod evidence;
+#[doc(hidden)]
+pub mod fake;
 pub mod payload;
 mod queue;
 mod render;
