@@ -29,6 +29,7 @@ fn vocabulary() -> Vocabulary {
         "required": ["account"],
     });
     let kind = |name: &str, schema| ExecutorKind {
+        mixed_groups: false,
         name: name.to_owned(),
         summary: format!("the kind {name}"),
         schema,

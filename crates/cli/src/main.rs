@@ -17,6 +17,7 @@ mod complete;
 mod function;
 mod output;
 mod prepare;
+mod reach;
 mod render;
 mod report;
 mod select;

@@ -132,6 +132,7 @@ impl From<SubmitError> for Report {
     fn from(error: SubmitError) -> Report {
         match error {
             SubmitError::Store(error) => error.into(),
+            SubmitError::Tunnel(error) => crate::reach::report(error),
             SubmitError::Running(ref id) => {
                 Report::usage(error.to_string()).hint(format!("`mizzen cancel {id}` ends it"))
             }

@@ -1,6 +1,7 @@
 //! The library for one home and one environment.
 
 use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -11,6 +12,7 @@ use mizzen_core::logs::Selection;
 use mizzen_core::model::{CancelMode, ExperimentId};
 use mizzen_core::store::{Filter, Store};
 use mizzen_core::submit::{self, Preparation, PrepareError, Prepared};
+use mizzen_core::tunnel::Login;
 use mizzen_core::watch::ensure_supervised;
 use pyo3::prelude::*;
 use serde_json::{Value, json};
@@ -107,6 +109,14 @@ impl Core {
                 context.ids = Arc::new(FixedId(id));
             }
             let prepared = self.prepare(&context, document, base)?;
+            let login = if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
+                Login::Terminal
+            } else {
+                Login::Silent
+            };
+            submit::reach(&context, &prepared.plan, login, &|words| {
+                let _ = std::io::stderr().write_all(words);
+            })?;
             let mut store = Store::open(&context.home)?;
             submit::create(
                 &context,

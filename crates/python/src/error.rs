@@ -3,6 +3,7 @@
 use mizzen_core::executor::ImportError;
 use mizzen_core::store::{ResolveError, StoreError};
 use mizzen_core::submit::{PrepareError, SubmitError};
+use mizzen_core::tunnel::TunnelError;
 use mizzen_core::watch::WatchError;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -87,6 +88,14 @@ impl From<SubmitError> for Failed {
     fn from(error: SubmitError) -> Failed {
         match error {
             SubmitError::Store(error) => error.into(),
+            SubmitError::Tunnel(error) => {
+                let hint = error.hint().map(|hint| hint.to_string());
+                let kind = match error {
+                    TunnelError::Configuration { .. } | TunnelError::Unsendable(_) => "ConfigError",
+                    _ => "UnreachableError",
+                };
+                Failed::hinted(kind, error.to_string(), hint)
+            }
             SubmitError::Running(ref id) => Failed::hinted(
                 "ExperimentError",
                 error.to_string(),

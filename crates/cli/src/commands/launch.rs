@@ -7,6 +7,7 @@ use mizzen_core::submit;
 
 use crate::attach::{AttachArgs, Shown, attach_or_detach};
 use crate::prepare::{FileFormat, OrderedJobArgs, Source, prepare};
+use crate::reach::reach;
 use crate::render::Outcome;
 use crate::report::Report;
 use crate::surroundings::Surroundings;
@@ -83,6 +84,7 @@ pub(crate) fn run(args: LaunchArgs, surroundings: &Surroundings) -> Result<Outco
     };
     let prepared = prepare(&source, &args.jobs, args.on_failure.word(), surroundings)?;
     let context = &surroundings.context;
+    reach(surroundings, &prepared.plan)?;
     let mut store = Store::open(&context.home)?;
     submit::create(
         context,

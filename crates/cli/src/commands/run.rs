@@ -9,6 +9,7 @@ use mizzen_core::submit;
 use crate::attach::{AttachArgs, Shown, attach_or_detach};
 use crate::function;
 use crate::prepare::{OrderedJobArgs, Source, prepare};
+use crate::reach::reach;
 use crate::render::Outcome;
 use crate::report::Report;
 use crate::surroundings::Surroundings;
@@ -75,6 +76,7 @@ pub(crate) fn run(args: RunArgs, surroundings: &Surroundings) -> Result<Outcome,
         surroundings,
     )?;
     let context = &surroundings.context;
+    reach(surroundings, &prepared.plan)?;
     let mut store = Store::open(&context.home)?;
     submit::create(
         context,

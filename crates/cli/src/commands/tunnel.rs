@@ -1,6 +1,5 @@
 //! `mizzen tunnel`: the connections to other machines.
 
-use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
@@ -10,6 +9,7 @@ use mizzen_core::model::Timestamp;
 use mizzen_core::tunnel::{Cmd, Login, OpenMaster, SshTunnel, Tunnel, TunnelError, open_masters};
 
 use crate::output::Output;
+use crate::reach::{exit_status, login, report};
 use crate::render::documents::{Layout, TunnelDocument, TunnelState, TunnelsDocument, json};
 use crate::render::table::{Cell, Column, Table};
 use crate::render::time::{ago, duration};
@@ -173,13 +173,8 @@ async fn open(
     context: &Context,
     output: &Output,
 ) -> Result<TunnelDocument, TunnelError> {
-    let login = if std::io::stdin().is_terminal() && output.talk.terminal {
-        Login::Terminal
-    } else {
-        Login::Silent
-    };
     let connection = tunnel
-        .connect(context, login, &|words| output.relay(words))
+        .connect(context, login(output), &|words| output.relay(words))
         .await?;
     let (name, how) = (
         tunnel.name(),
@@ -301,24 +296,6 @@ fn of_master(master: &OpenMaster) -> TunnelDocument {
         None => TunnelState::Closed,
     };
     document(&master.tunnel, state, Some(master.opened))
-}
-
-fn exit_status(error: &TunnelError) -> Status {
-    match error {
-        TunnelError::Configuration { .. } | TunnelError::Unsendable(_) | TunnelError::Here(_) => {
-            Status::Usage
-        }
-        TunnelError::Failed { .. } | TunnelError::PreCommand { .. } => Status::Failed,
-        _ => Status::Unreachable,
-    }
-}
-
-fn report(error: TunnelError) -> Report {
-    let report = Report::usage(error.to_string()).with_status(exit_status(&error));
-    match error.hint() {
-        Some(hint) => report.hint(hint),
-        None => report,
-    }
 }
 
 fn shown(tunnels: Vec<TunnelDocument>, shape: Shape, status: Status) -> Outcome {

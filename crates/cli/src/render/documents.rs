@@ -217,6 +217,9 @@ pub(crate) struct PlanDocument {
     pub(crate) fingerprint: String,
     /// The jobs, in their order.
     pub(crate) jobs: Vec<PlannedJobDocument>,
+    /// With `--check`: what the places of the jobs were found to be like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) checks: Option<Vec<CheckDocument>>,
 }
 
 /// One planned job.

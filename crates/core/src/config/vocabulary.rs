@@ -32,6 +32,8 @@ pub struct ExecutorKind {
     pub summary: String,
     /// The schema of its settings as schemars makes it, without `kind` and `extends`.
     pub schema: Json,
+    /// The members of a group may have different executors of this kind.
+    pub mixed_groups: bool,
 }
 
 /// The schema of the document as users write it: draft 2020-12, for editors and for the reference.

@@ -20,14 +20,17 @@ mod registry;
 mod request;
 mod scheduler;
 mod secret;
+pub mod slurm;
 
 use std::fmt::Debug;
+
+use camino::{Utf8Path, Utf8PathBuf};
 
 pub use base::Base;
 pub use import::{ImportError, import_executor, import_executor_config};
 pub use macros::{ExecutorMacros, safe_substitute};
 pub use registry::{Entry, ExecutorError, build, check, find_kind, registry, vocabulary};
-pub use request::{RenderError, RenderedMember, Request, SecretUse, Unit, UnitMember};
+pub use request::{After, RenderError, RenderedMember, Request, SecretUse, Unit, UnitMember};
 pub use scheduler::{
     CancelError, ConnectError, MemberEnd, Observation, ObserveError, Observed, Scheduler,
     SubmitError, end_from_record,
@@ -38,6 +41,7 @@ use crate::context::Context;
 use crate::launcher::{Launcher, LauncherError};
 use crate::model::Handle;
 use crate::packager::BundleRef;
+use crate::tunnel::TunnelSettings;
 
 /// Where and how a task runs: a value that serialises, compares and clones; it holds no connection (the seed's
 /// `Executor`, method by method; its attributes are [`Base`]'s fields).
@@ -130,6 +134,28 @@ pub trait Executor: Debug + Send + Sync {
     /// As mkdir(2).
     fn create_job_dir(&self) -> std::io::Result<()> {
         crate::context::create_private_dir(camino::Utf8Path::new(&self.base().job_dir))
+    }
+
+    /// The experiment's folder at the place, for the one that is `here`: `<home>/experiments/<title>/<id>`. They are the
+    /// same where the place sees our files.
+    fn experiment_dir(&self, here: &Utf8Path) -> Utf8PathBuf {
+        here.to_owned()
+    }
+
+    /// The place sees our working directories under the same paths.
+    fn shares_files(&self) -> bool {
+        true
+    }
+
+    /// What the handles of all jobs at the place begin with. Jobs of which that is the same may be made to wait for each
+    /// other there, if the place knows dependencies.
+    fn handle_prefix(&self) -> Option<String> {
+        None
+    }
+
+    /// The way to the place, where there is one.
+    fn tunnel(&self) -> Option<&TunnelSettings> {
+        None
     }
 
     /// Removes what a job left at its place, beside its folder. Nothing by default.

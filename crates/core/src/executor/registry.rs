@@ -15,12 +15,14 @@ pub struct Entry {
     pub summary: &'static str,
     /// The JSON Schema of its settings.
     pub schema: fn() -> serde_json::Value,
+    /// The members of a group may have different settings.
+    pub mixed_groups: bool,
     /// Makes one from settings that fit the schema.
     pub build: fn(serde_json::Value) -> Result<Box<dyn Executor>, serde_json::Error>,
 }
 
 /// Every kind there is: one line each.
-static REGISTRY: &[Entry] = &[super::local::ENTRY];
+static REGISTRY: &[Entry] = &[super::local::ENTRY, super::slurm::ENTRY];
 
 /// Every kind there is.
 #[must_use]
@@ -44,6 +46,7 @@ pub fn vocabulary() -> config::Vocabulary {
                 name: entry.kind.to_owned(),
                 summary: entry.summary.to_owned(),
                 schema: (entry.schema)(),
+                mixed_groups: entry.mixed_groups,
             })
             .collect(),
         launchers: LAUNCHERS.iter().map(|&name| name.to_owned()).collect(),

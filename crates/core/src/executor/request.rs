@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::model::{ExperimentId, SubmissionKey};
-use crate::plan::{JobFile, PlannedJob};
+use crate::model::{ExperimentId, Handle, SubmissionKey};
+use crate::plan::{ExecutorConfig, JobFile, PlannedJob, When};
 
 /// What is submitted together: one job, or the jobs of a group.
 #[derive(Debug, Clone)]
@@ -27,9 +27,14 @@ pub struct UnitMember<'plan> {
     pub index: u32,
     /// The job.
     pub job: &'plan PlannedJob,
+    /// Where it is to run: in a group, members may differ in their settings.
+    pub executor: &'plan ExecutorConfig,
     /// Its success ends the group.
     pub leader: bool,
 }
+
+/// The jobs that a unit comes after, by condition.
+pub type After = Vec<(When, Vec<Handle>)>;
 
 /// The exact request for one unit. Secrets are references in it; they are resolved when it is sent.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -40,6 +45,9 @@ pub struct Request {
     pub payload: String,
     /// The variables that secrets are put into.
     pub secrets: Vec<SecretUse>,
+    /// Jobs at the same place that it comes after, and how: for places that know dependencies. Empty when it is rendered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub after: After,
     /// The same for people: each member's command, environment and folder.
     pub members: Vec<RenderedMember>,
 }

@@ -1,11 +1,14 @@
 //! The live connection to the place where jobs run, and what it tells.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::Request;
 use crate::model::{
     CancelMode, Cause, ExitRecord, Handle, JobState, Outcome, SubmissionKey, Timestamp,
 };
+use crate::tunnel::Tunnel;
 
 /// A live connection to the place where jobs run.
 #[async_trait]
@@ -13,12 +16,36 @@ pub trait Scheduler: Send + Sync {
     /// Sends a request.
     async fn submit(&self, request: &Request) -> Result<Handle, SubmitError>;
 
+    /// Sends several requests, for places where that is cheaper than one after the other; one answer for each.
+    async fn submit_many(&self, requests: &[Request]) -> Vec<Result<Handle, SubmitError>> {
+        let mut answers = Vec::with_capacity(requests.len());
+        for request in requests {
+            answers.push(self.submit(request).await);
+        }
+        answers
+    }
+
+    /// Is told of a job that is watched from now on: one that was submitted, found, or known from before. Told of each
+    /// handle before it is observed.
+    fn watch(&self, handle: &Handle, request: &Request) {
+        let _ = (handle, request);
+    }
+
     /// Looks for what was submitted under a key. `None`: the place was asked and has nothing under it.
     async fn find(
         &self,
         key: &SubmissionKey,
         request: &Request,
     ) -> Result<Option<Handle>, ObserveError>;
+
+    /// Looks for several at once; one answer for each.
+    async fn find_many(&self, requests: &[Request]) -> Result<Vec<Option<Handle>>, ObserveError> {
+        let mut found = Vec::with_capacity(requests.len());
+        for request in requests {
+            found.push(self.find(&request.key, request).await?);
+        }
+        Ok(found)
+    }
 
     /// Asks for many jobs at once. A handle that the place says nothing about has no observation: that is not an end.
     async fn observe(&self, handles: &[Handle]) -> Result<Vec<Observation>, ObserveError>;
@@ -28,11 +55,24 @@ pub trait Scheduler: Send + Sync {
         std::future::pending::<()>().await;
     }
 
+    /// The way to the place's files, where they are not ours.
+    fn tunnel(&self) -> Option<Arc<dyn Tunnel>> {
+        None
+    }
+
     /// Seconds between two observations, if nothing changes before.
     fn pace(&self) -> f64;
 
     /// Asks a job to end. Asking twice, or for one that has ended, is no error.
     async fn cancel(&self, handle: &Handle, mode: CancelMode) -> Result<(), CancelError>;
+
+    /// Asks several to end.
+    async fn cancel_many(&self, handles: &[Handle], mode: CancelMode) -> Result<(), CancelError> {
+        for handle in handles {
+            self.cancel(handle, mode).await?;
+        }
+        Ok(())
+    }
 }
 
 /// What was seen of one job.
@@ -56,6 +96,18 @@ pub enum Observed {
         /// Since when.
         since: Timestamp,
     },
+    /// Its place has started it anew by itself, or is about to: the attempt before has ended, and the job goes on under
+    /// the same handle as the next attempt.
+    Restarted {
+        /// How many times that has happened to the job. It is told for each, and may be told again.
+        count: u32,
+        /// How the attempt before ended: one end for each member of the unit, in order.
+        ends: Vec<MemberEnd>,
+        /// The place's own restarts cost no budget.
+        free: bool,
+    },
+    /// Its place has given it up before it began: what it waits for there can't happen any more.
+    NeverSatisfied,
     /// It has ended: one end for each member of the unit, in order.
     Ended(Vec<MemberEnd>),
     /// The place could not take it now; it is as if it had never been sent.
@@ -116,6 +168,9 @@ pub enum SubmitError {
     /// The place could not be reached; nothing was sent.
     #[error("not reached: {0}")]
     Unreachable(String),
+    /// The place takes no more for now (a limit, an overload); nothing was sent.
+    #[error("not now: {0}")]
+    Later(String),
     /// It was sent, and whether it arrived is not known: look for the key before sending it again.
     #[error("uncertain: {0}")]
     Uncertain(String),

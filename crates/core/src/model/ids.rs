@@ -97,10 +97,19 @@ impl fmt::Display for SubmissionKey {
     }
 }
 
-/// What names a job at its place afterwards: `<kind>://<whatever the place needs>`.
+/// What names a job at its place afterwards: `<kind>://<whatever the place needs>/<submission key>`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Handle(pub String);
+
+impl Handle {
+    /// The attempt that it was submitted as, where the handle ends in `/<submission key>`.
+    #[must_use]
+    pub fn attempt(&self) -> Option<u32> {
+        let (_, key) = self.0.rsplit_once('/')?;
+        key.strip_prefix("mz-")?.rsplit_once('-')?.1.parse().ok()
+    }
+}
 
 impl fmt::Display for Handle {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -21,18 +21,30 @@ const BACKOFF: f64 = 1.0;
 /// The most seconds between two attempts.
 const MAX_BACKOFF: f64 = 300.0;
 
+/// The folder, in a job's own, in which its code is at a place that does not see our files.
+const CODE: &str = "code";
+
 /// What planning needs beside the spec.
 pub struct PlanInputs<'a> {
     /// The experiment's title.
     pub title: &'a str,
-    /// The experiment's folder (absolute); it need not be there.
-    pub experiment_dir: &'a Utf8Path,
+    /// What is where for an executor.
+    pub place: &'a dyn Fn(&ExecutorConfig) -> Place,
     /// The folder that relative paths start from (absolute): the experiment file's, or the working directory.
     pub base: &'a Utf8Path,
     /// The environment of whoever launches.
     pub environment: &'a dyn Fn(&str) -> Option<String>,
     /// The names of the executors' macros.
     pub macros: &'a [String],
+}
+
+/// What jobs find where they run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The experiment's folder there (absolute); it need not be there yet.
+    pub experiment_dir: Utf8PathBuf,
+    /// The working directories of this machine are there too. Else relative ones start from the job's `code` folder.
+    pub shares_files: bool,
 }
 
 /// The spec can't be planned. `config` finds all of these beforehand, with their places.
@@ -82,6 +94,13 @@ pub fn plan(spec: &ExperimentSpec, inputs: &PlanInputs<'_>) -> Result<Plan, Plan
         .enumerate()
         .map(|(number, task)| (task.name.as_str(), number as u32))
         .collect();
+    let places = |number: u32| {
+        let (_, executor) = spec.executor_of(spec.tasks.get(number as usize)?)?;
+        Some((inputs.place)(&ExecutorConfig {
+            kind: executor.kind.clone(),
+            settings: executor.settings.clone(),
+        }))
+    };
     for (number, task) in spec.tasks.iter().enumerate() {
         let error = |reason: String| PlanError::Task {
             task: task.name.clone(),
@@ -111,8 +130,11 @@ pub fn plan(spec: &ExperimentSpec, inputs: &PlanInputs<'_>) -> Result<Plan, Plan
                 .into_iter()
                 .map(|(name, value)| (name, value.to_string()))
                 .collect();
+            let place = (inputs.place)(&config);
             let job = TaskExpansion {
                 inputs,
+                place: &place,
+                places: &places,
                 names: &names,
                 numbers: &numbers,
                 job: name,
@@ -211,6 +233,9 @@ fn group_number(groups: &mut Vec<PlannedGroup>, name: &str) -> u32 {
 /// One point of one task's sweep.
 struct TaskExpansion<'a> {
     inputs: &'a PlanInputs<'a>,
+    place: &'a Place,
+    /// The place of each task, by its number.
+    places: &'a dyn Fn(u32) -> Option<Place>,
     names: &'a [Vec<String>],
     numbers: &'a BTreeMap<&'a str, u32>,
     job: &'a str,
@@ -220,8 +245,8 @@ struct TaskExpansion<'a> {
 impl Resolver for TaskExpansion<'_> {
     fn variable(&self, name: &str) -> Option<String> {
         match name {
-            "experiment_dir" => Some(self.inputs.experiment_dir.to_string()),
-            "job_dir" => Some(self.inputs.experiment_dir.join(self.job).into_string()),
+            "experiment_dir" => Some(self.place.experiment_dir.to_string()),
+            "job_dir" => Some(self.place.experiment_dir.join(self.job).into_string()),
             _ => self
                 .variables
                 .iter()
@@ -236,10 +261,11 @@ impl Resolver for TaskExpansion<'_> {
 
     fn directories(&self, task: &str) -> Option<Vec<String>> {
         let number = *self.numbers.get(task)?;
+        let folder = (self.places)(number)?.experiment_dir;
         Some(
             self.names[number as usize]
                 .iter()
-                .map(|name| self.inputs.experiment_dir.join(name).into_string())
+                .map(|name| folder.join(name).into_string())
                 .collect(),
         )
     }
@@ -354,7 +380,12 @@ impl TaskExpansion<'_> {
                 .iter()
                 .map(|(name, reference)| (name.clone(), reference.to_string()))
                 .collect(),
-            workdir: absolute(self.inputs.base, &workdir).into_string(),
+            workdir: if self.place.shares_files {
+                absolute(self.inputs.base, &workdir).into_string()
+            } else {
+                let code = self.place.experiment_dir.join(name).join(CODE);
+                absolute(&code, &workdir).into_string()
+            },
             files,
             variables: self.variables.clone(),
             launcher: task
@@ -401,7 +432,7 @@ impl TaskExpansion<'_> {
                     None => vec!["bash".to_owned()],
                 };
                 command.push(
-                    self.inputs
+                    self.place
                         .experiment_dir
                         .join(job)
                         .join(&path)

@@ -20,7 +20,7 @@ use crate::model::Role;
 mod expand;
 mod fingerprint;
 
-pub use expand::{PlanError, PlanInputs, plan};
+pub use expand::{Place, PlanError, PlanInputs, plan};
 
 pub use crate::config::spec::{OnFailure, When};
 
@@ -217,9 +217,9 @@ impl Plan {
         }
     }
 
-    /// The hash of the whole plan: equal plans, equal fingerprints, whatever the experiment's folder is.
+    /// The hash of the whole plan: equal plans, equal fingerprints, whatever the experiment's folders, here and elsewhere, are.
     #[must_use]
-    pub fn fingerprint(&self, experiment_dir: &camino::Utf8Path) -> String {
-        fingerprint::of(self, experiment_dir)
+    pub fn fingerprint(&self, experiment_dirs: &[camino::Utf8PathBuf]) -> String {
+        fingerprint::of(self, experiment_dirs)
     }
 }

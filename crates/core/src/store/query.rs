@@ -40,6 +40,17 @@ pub struct JobRow {
     pub spent: [u16; 4],
 }
 
+/// An attempt that has not ended, as far as the store knows.
+#[derive(Debug, Clone)]
+pub(crate) struct OpenAttempt {
+    /// The job.
+    pub(crate) job: u32,
+    /// The attempt.
+    pub(crate) attempt: u32,
+    /// What names it at its place; `None`: it was to be submitted, and may have been.
+    pub(crate) handle: Option<Handle>,
+}
+
 /// Texts that many rows have in common, each kept once.
 #[derive(Default)]
 struct Shared {
@@ -408,6 +419,31 @@ impl Store {
                     })
                 };
                 statement.query_map([experiment], read)?.collect()
+            })
+            .map_err(|error| self.failed(&error))
+    }
+
+    /// The last attempt of each job that has one which has not ended.
+    pub(crate) fn open_attempts(&self, experiment: i64) -> Result<Vec<OpenAttempt>, StoreError> {
+        let ends =
+            [JobState::Succeeded, JobState::Failed, JobState::Cancelled].map(|end| end as u8);
+        self.connection
+            .prepare(
+                "SELECT job, attempt, handle FROM attempts AS one WHERE experiment = ?1 AND state NOT IN (?2, ?3, ?4)
+                   AND attempt = (SELECT max(attempt) FROM attempts WHERE experiment = ?1 AND job = one.job)
+                 ORDER BY job",
+            )
+            .and_then(|mut statement| {
+                let read = |row: &Row<'_>| {
+                    let handle: Option<String> = row.get(2)?;
+                    Ok(OpenAttempt {
+                        job: row.get(0)?,
+                        attempt: row.get(1)?,
+                        handle: handle.map(Handle),
+                    })
+                };
+                let values = rusqlite::params![experiment, ends[0], ends[1], ends[2]];
+                statement.query_map(values, read)?.collect()
             })
             .map_err(|error| self.failed(&error))
     }

@@ -14,12 +14,14 @@ mod create;
 pub mod nemo_run;
 mod prepare;
 mod preview;
+mod reach;
 mod send;
 
 pub use control::{cancel, remove, retry};
 pub use create::create;
 pub use prepare::{Preparation, PrepareError, Prepared, prepare, surrounding_layers};
 pub use preview::{JobPreview, Previewer, is_private, preview};
+pub use reach::reach;
 pub(crate) use send::{RequestLog, SendError, send};
 
 use crate::model::ExperimentId;
@@ -40,6 +42,9 @@ pub enum SubmitError {
     /// A job can't run where it is to run.
     #[error(transparent)]
     Render(#[from] crate::executor::RenderError),
+    /// A place can't be reached, or does not let us in.
+    #[error(transparent)]
+    Tunnel(#[from] crate::tunnel::TunnelError),
     /// The experiment still runs.
     #[error("experiment {0} still runs")]
     Running(ExperimentId),

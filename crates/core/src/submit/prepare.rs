@@ -141,15 +141,35 @@ pub fn prepare(context: &Context, preparation: &Preparation<'_>) -> Result<Prepa
         .title
         .as_deref()
         .unwrap_or(preparation.default_title);
+    let here = context.experiment_dir(title, &id);
+    let place = |config: &plan::ExecutorConfig| match executor::build("", config) {
+        Ok(executor) => plan::Place {
+            experiment_dir: executor.experiment_dir(&here),
+            shares_files: executor.shares_files(),
+        },
+        // What can't be made is told of when it is to be used.
+        Err(_) => plan::Place {
+            experiment_dir: here.clone(),
+            shares_files: true,
+        },
+    };
     let inputs = PlanInputs {
         title,
-        experiment_dir: &context.experiment_dir(title, &id),
+        place: &place,
         base: preparation.base,
         environment: &environment,
         macros: &vocabulary.macros,
     };
     let plan = plan::plan(&loaded.spec, &inputs)?;
-    let fingerprint = plan.fingerprint(inputs.experiment_dir);
+    let mut folders: Vec<Utf8PathBuf> = plan
+        .executors
+        .values()
+        .map(|config| place(config).experiment_dir)
+        .chain([here.clone()])
+        .collect();
+    // A folder within another is replaced first.
+    folders.sort_by_key(|folder| std::cmp::Reverse(folder.as_str().len()));
+    let fingerprint = plan.fingerprint(&folders);
     Ok(Prepared {
         id,
         plan,

@@ -164,6 +164,8 @@ impl<'a> Previewer<'a> {
         let member = |index: u32| UnitMember {
             index,
             job: &plan.jobs[index as usize],
+            executor: &plan.executors
+                [&plan.tasks[plan.jobs[index as usize].task as usize].executor],
             leader: task
                 .group
                 .is_some_and(|group| plan.groups[group as usize].leader == Some(index)),

@@ -40,6 +40,14 @@ impl RequestLog {
         }
     }
 
+    /// Writes the files of a request's jobs, and the request.
+    pub(crate) fn write_down(&mut self, request: &Request) -> std::io::Result<()> {
+        write_files(request)?;
+        self.append(request).map_err(|error| {
+            std::io::Error::new(error.kind(), format!("can't write {}: {error}", self.path))
+        })
+    }
+
     fn append(&mut self, request: &Request) -> std::io::Result<()> {
         use std::os::unix::fs::OpenOptionsExt;
         let line = format!("{}\n", request.payload);
@@ -66,13 +74,7 @@ pub(crate) async fn send(
     request: &Request,
     log: &mut RequestLog,
 ) -> Result<Handle, SendError> {
-    write_files(request).map_err(SendError::Files)?;
-    log.append(request).map_err(|error| {
-        SendError::Files(std::io::Error::new(
-            error.kind(),
-            format!("can't write {}: {error}", log.path),
-        ))
-    })?;
+    log.write_down(request).map_err(SendError::Files)?;
     Ok(scheduler.submit(request).await?)
 }
 

@@ -29,6 +29,7 @@ mod command;
 mod error;
 mod follow;
 mod local;
+mod mirror;
 mod settings;
 mod ship;
 mod ssh;
@@ -47,6 +48,7 @@ pub use command::{Cmd, quote};
 pub use error::TunnelError;
 pub use follow::follow_without_agent;
 pub use local::LocalTunnel;
+pub use mirror::mirror_once;
 pub use settings::TunnelSettings;
 pub use ssh::{Login, OpenMaster, SshConnection, SshTunnel, open_masters};
 

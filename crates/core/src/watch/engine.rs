@@ -30,6 +30,8 @@ pub struct Engine {
     ready: Vec<VecDeque<u32>>,
     /// Tasks whose jobs are to be skipped, and what for: not yet told.
     doomed: Vec<(u32, Doom)>,
+    /// Units that were handed over early and are to be taken back.
+    recalled: Vec<(u32, Cause, String)>,
     on_failure: OnFailure,
     /// A job has failed for good and the rest is not to be started.
     draining: Option<u32>,
@@ -175,6 +177,7 @@ impl Engine {
             executors,
             ready: vec![VecDeque::new(); names.len().max(1)],
             doomed: Vec::new(),
+            recalled: Vec::new(),
             on_failure: plan.on_failure,
             draining: None,
             not_succeeded: 0,
@@ -224,6 +227,57 @@ impl Engine {
             }
         }
         None
+    }
+
+    /// A unit may start on an executor.
+    #[must_use]
+    pub fn has_ready(&self, executor: usize) -> bool {
+        self.ready[executor].iter().any(|unit| {
+            let job = self.jobs[*unit as usize];
+            job.queued && !job.state.is_final()
+        })
+    }
+
+    /// Something that a unit comes after has not happened yet.
+    #[must_use]
+    pub fn waits_for_others(&self, unit: u32) -> bool {
+        self.members(unit)
+            .iter()
+            .any(|job| self.tasks[self.jobs[*job as usize].task as usize].unmet > 0)
+    }
+
+    /// Whether a unit could be handed to a place that makes it wait by itself: it waits for others, and nothing was begun.
+    #[must_use]
+    pub fn may_be_early(&self, unit: u32) -> bool {
+        let free = |job: &u32| {
+            let slot = self.jobs[*job as usize];
+            slot.state == JobState::Unsubmitted
+                && !slot.queued
+                && !slot.handed
+                && !self.tasks[slot.task as usize].dead
+        };
+        self.draining.is_none()
+            && self.waits_for_others(unit)
+            && self.members(unit).iter().all(free)
+    }
+
+    /// A unit is to be handed over though it waits for others: its place will make it wait.
+    pub fn hand_early(&mut self, unit: u32) {
+        self.queue(self.executor_of(unit), unit);
+    }
+
+    /// A unit that was to be handed over early can't be: it waits here.
+    pub fn wait_here(&mut self, unit: u32) {
+        for job in self.members(unit) {
+            let job = &mut self.jobs[job as usize];
+            job.queued = false;
+            job.handed = false;
+        }
+    }
+
+    /// The units that wait at their places and will never start, with the reasons: told once.
+    pub fn take_recalled(&mut self) -> Vec<(u32, Cause, String)> {
+        std::mem::take(&mut self.recalled)
     }
 
     /// A unit was handed to its place: by now it may run, so it is not to be skipped any more.
@@ -584,9 +638,9 @@ impl Engine {
         if dead {
             return;
         }
-        let executor = self.executors[task as usize] as usize;
         match group {
             None => {
+                let executor = self.executors[task as usize] as usize;
                 for job in first_job..first_job + jobs {
                     self.queue(executor, job);
                 }
@@ -597,7 +651,7 @@ impl Engine {
                     |job: &u32| self.tasks[self.jobs[*job as usize].task as usize].unmet > 0;
                 if !members.iter().any(waits) {
                     let first = members[0];
-                    self.queue(executor, first);
+                    self.queue(self.executor_of(first), first);
                 }
             }
         }
@@ -631,10 +685,6 @@ impl Engine {
             for job in members {
                 // A job that waits for its next attempt had everything it needs; it goes on.
                 let slot = self.jobs[job as usize];
-                let waits = slot.state == JobState::Unsubmitted && !slot.handed;
-                if !waits || self.skipped(job, doom.cause).is_err() {
-                    continue;
-                }
                 let because = doom.because.map(names);
                 let message = match (doom.cause, because) {
                     (Cause::NotNeeded, _) => "no job that it waited for failed".to_owned(),
@@ -644,6 +694,21 @@ impl Engine {
                     (_, Some(because)) => format!("{because} did not succeed"),
                     (_, None) => "what it comes after did not succeed".to_owned(),
                 };
+                let at_its_place = match slot.state {
+                    JobState::Unsubmitted => slot.handed,
+                    JobState::Submitted | JobState::Pending | JobState::Unknown => {
+                        !slot.queued && !slot.started
+                    }
+                    _ => false,
+                };
+                if at_its_place && self.waits_for_others(job) && self.members(job)[0] == job {
+                    self.recalled.push((job, doom.cause, message));
+                    continue;
+                }
+                let waits = slot.state == JobState::Unsubmitted && !slot.handed;
+                if !waits || self.skipped(job, doom.cause).is_err() {
+                    continue;
+                }
                 events.push(EventKind::Skipped {
                     job,
                     cause: doom.cause,

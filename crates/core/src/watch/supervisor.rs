@@ -10,6 +10,8 @@
 //! Everything happens in one task, one thing after another; only writing to disk and reading from the places happen
 //! beside it.
 
+mod early;
+mod elsewhere;
 mod observe;
 mod recover;
 mod requests;
@@ -28,10 +30,11 @@ use super::engine::Engine;
 use super::writer::{BALLAST, News, Writer};
 use crate::context::Context;
 use crate::executor::{self, Executor, Scheduler};
-use crate::model::{CancelMode, EventKind, ExperimentId, Handle, JobState, Timestamp};
+use crate::model::{CancelMode, Cause, EventKind, ExperimentId, Handle, JobState, Timestamp};
 use crate::plan::{Plan, PlannedJob};
 use crate::store::{Store, lease_name};
 use crate::submit::RequestLog;
+use elsewhere::{Handing, Line, Word};
 
 /// How long a unit that its place could not take waits before it is sent again.
 const BOUNCE: Duration = Duration::from_millis(300);
@@ -108,6 +111,7 @@ struct Place {
     slots: Option<u32>,
     in_flight: u32,
     next_look: Instant,
+    line: Line,
 }
 
 /// A unit that its place has.
@@ -119,6 +123,10 @@ struct Active {
     /// The user or the experiment wants it to end.
     cancelled: Option<CancelMode>,
     started: bool,
+    /// What was last told of its waiting.
+    told: Option<(JobState, String)>,
+    /// It has ended, and its logs are being fetched.
+    keeping: bool,
 }
 
 struct Supervisor<'a> {
@@ -132,6 +140,14 @@ struct Supervisor<'a> {
     writer: Writer,
     places: Vec<Place>,
     active: HashMap<Handle, Active>,
+    /// Units on their way to a place elsewhere.
+    handing: HashMap<u32, Handing>,
+    /// Units that wait at their places and will never start, and why.
+    recalled: HashMap<u32, (Cause, String)>,
+    /// Something was handed over since it was last looked at what may wait for it there.
+    look_for_early: bool,
+    words: mpsc::UnboundedSender<Word>,
+    heard_words: Option<mpsc::UnboundedReceiver<Word>>,
     planned: HashMap<u32, PlannedJob>,
     /// Units to look at again at a time.
     timers: BTreeMap<(Instant, u32), ()>,
@@ -168,9 +184,11 @@ impl<'a> Supervisor<'a> {
                 slots,
                 in_flight: 0,
                 next_look: Instant::now(),
+                line: Line::default(),
             });
         }
         let requests = RequestLog::new(&dir);
+        let (words, heard_words) = mpsc::unbounded_channel();
         Ok(Supervisor {
             context,
             id,
@@ -182,6 +200,11 @@ impl<'a> Supervisor<'a> {
             writer,
             places,
             active: HashMap::new(),
+            handing: HashMap::new(),
+            recalled: HashMap::new(),
+            look_for_early: true,
+            words,
+            heard_words: Some(heard_words),
             planned: HashMap::new(),
             timers: BTreeMap::new(),
             pending: Vec::new(),
@@ -202,6 +225,7 @@ impl<'a> Supervisor<'a> {
         let mut poke = signal(tokio::signal::unix::SignalKind::user_defined1())?;
         let mut terminate = signal(tokio::signal::unix::SignalKind::terminate())?;
         let mut hangup = signal(tokio::signal::unix::SignalKind::hangup())?;
+        let mut words = self.heard_words.take().ok_or("it runs already")?;
         self.recover().await?;
         self.engine.begin();
         // What was asked for while nobody listened, or of a process that died before it was done, comes before anything
@@ -222,8 +246,16 @@ impl<'a> Supervisor<'a> {
         }
         loop {
             self.settle();
+            self.recall();
             self.cancel_after_failure().await;
+            self.hand_early()?;
             self.start_ready().await?;
+            let now = Instant::now();
+            for place in 0..self.places.len() {
+                if self.is_elsewhere(place) {
+                    self.speak(place, now)?;
+                }
+            }
             self.settle();
             self.writer.events(std::mem::take(&mut self.pending));
             if let Some(state) = self.engine.outcome() {
@@ -242,6 +274,7 @@ impl<'a> Supervisor<'a> {
                 biased;
                 () = news.notified() => self.observe(None).await?,
                 Some(news) = heard.recv() => self.hear(news).await?,
+                Some(word) = words.recv() => self.heard_from(word).await?,
                 _ = poke.recv() => self.writer.look(),
                 _ = terminate.recv() => return Err("told to end; the experiment's jobs go on, and so does the experiment once somebody looks at it".to_owned()),
                 _ = hangup.recv() => {}
@@ -256,10 +289,16 @@ impl<'a> Supervisor<'a> {
         let look = self
             .places
             .iter()
-            .filter(|place| place.in_flight > 0)
+            .filter(|place| place.in_flight > 0 && !place.line.is_asking())
             .map(|place| place.next_look)
             .min();
-        [timer, look]
+        let line = (0..self.places.len())
+            .filter_map(|place| {
+                let ready = self.engine.has_ready(place);
+                self.places[place].line.next_time(ready)
+            })
+            .min();
+        [timer, look, line]
             .into_iter()
             .flatten()
             .min()
@@ -274,6 +313,11 @@ impl<'a> Supervisor<'a> {
             }
             self.timers.remove(&(time, unit));
             self.engine.retry_due(unit);
+        }
+        for place in 0..self.places.len() {
+            if self.is_elsewhere(place) {
+                self.speak(place, now)?;
+            }
         }
         self.observe(Some(now)).await
     }
@@ -294,6 +338,8 @@ impl<'a> Supervisor<'a> {
                 place,
                 cancelled: None,
                 started,
+                told: None,
+                keeping: false,
             },
         );
     }

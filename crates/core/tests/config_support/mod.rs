@@ -25,6 +25,7 @@ pub(crate) fn vocabulary() -> Vocabulary {
         ] } },
     });
     let kind = |name: &str, schema| ExecutorKind {
+        mixed_groups: false,
         name: name.to_owned(),
         summary: format!("jobs by {name}"),
         schema,

@@ -286,6 +286,18 @@ impl<'a> Checker<'a> {
         self.errors.extend(errors);
     }
 
+    /// The kind of an executor, given by its name or as a table.
+    fn kind_of(&self, executor: Option<&serde_json::Value>) -> Option<String> {
+        let word = |value: &serde_json::Value| value.get("kind")?.as_str().map(str::to_owned);
+        match executor? {
+            serde_json::Value::String(name) => {
+                let executors = self.subject.root.get("executors")?;
+                word(&executors.get(name)?.to_json())
+            }
+            inline => word(inline),
+        }
+    }
+
     fn different_executors(&self, group: &str, members: &[usize]) -> Option<Diagnostic> {
         let executor = |number: &usize| {
             let own = self.tasks[*number].node.get("executor");
@@ -297,7 +309,22 @@ impl<'a> Checker<'a> {
             });
             (node.map(Node::to_json), own.map(|node| node.span))
         };
+        let kind = |number: &usize| self.kind_of(executor(number).0.as_ref());
         let (first, rest) = members.split_first()?;
+        let mixed = |name: &str| {
+            let kinds = &self.subject.vocabulary.executor_kinds;
+            kinds
+                .iter()
+                .any(|kind| kind.name == name && kind.mixed_groups)
+        };
+        if let Some(shared) = kind(first)
+            && mixed(&shared)
+            && rest
+                .iter()
+                .all(|number| kind(number).as_ref() == Some(&shared))
+        {
+            return None;
+        }
         let (expected, expected_span) = executor(first);
         rest.iter().find_map(|number| {
             let (found, span) = executor(number);

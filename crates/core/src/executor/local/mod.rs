@@ -33,6 +33,7 @@ pub(super) const ENTRY: Entry = Entry {
     kind: KIND,
     summary: "processes on this machine",
     schema: || serde_json::to_value(schemars::schema_for!(LocalSettings)).unwrap_or_default(),
+    mixed_groups: false,
     build: |settings| {
         Ok(Box::new(LocalExecutor::new(serde_json::from_value(
             settings,

@@ -68,6 +68,7 @@ pub(super) fn request(executor: &LocalExecutor, unit: &Unit<'_>) -> Result<Reque
         key: unit.key.clone(),
         payload,
         secrets,
+        after: Vec::new(),
         members: rendered,
     })
 }
@@ -149,6 +150,8 @@ fn render_member(
     let agents = Member {
         name: job.name.clone(),
         attempt_dir,
+        log_dir: None,
+        first_rank: 0,
         workdir: job.workdir.clone(),
         env,
         inherit: true,

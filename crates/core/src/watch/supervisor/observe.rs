@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 use super::super::verdict;
 use super::Supervisor;
 use crate::executor::{MemberEnd, Observed};
-use crate::model::{CancelMode, Cause, EventKind, Handle, JobState};
+use crate::model::{CancelMode, Cause, EventKind, FailureClass, Handle, JobState, Retry};
 use crate::plan::Retries;
 
 impl Supervisor<'_> {
     /// Asks the places: all of those with something new, or those whose time has come.
     pub(super) async fn observe(&mut self, due: Option<Instant>) -> Result<(), String> {
         for place in 0..self.places.len() {
-            if self.places[place].in_flight == 0
+            if self.is_elsewhere(place)
+                || self.places[place].in_flight == 0
                 || due.is_some_and(|now| self.places[place].next_look > now)
             {
                 continue;
@@ -71,8 +72,12 @@ impl Supervisor<'_> {
                     });
                 }
             }
-            Observed::Pending(detail) => self.waits(unit, attempt, JobState::Pending, &detail)?,
-            Observed::Unknown(word) => self.waits(unit, attempt, JobState::Unknown, &word)?,
+            Observed::Pending(detail) => self.waits(handle, JobState::Pending, &detail)?,
+            Observed::Unknown(word) => self.waits(handle, JobState::Unknown, &word)?,
+            Observed::Restarted { count, ends, free } => {
+                self.restarted(handle, count, ends, free)?;
+            }
+            Observed::NeverSatisfied => self.never_satisfied(handle)?,
             Observed::Bounced(_) => {
                 let (place, cancelled) = (active.place, active.cancelled);
                 self.active.remove(handle);
@@ -98,11 +103,19 @@ impl Supervisor<'_> {
 
     pub(super) fn waits(
         &mut self,
-        unit: u32,
-        attempt: u32,
+        handle: &Handle,
         state: JobState,
         detail: &str,
     ) -> Result<(), String> {
+        let Some(active) = self.active.get_mut(handle) else {
+            return Ok(());
+        };
+        let now = (state, detail.to_owned());
+        if active.told.as_ref() == Some(&now) {
+            return Ok(());
+        }
+        active.told = Some(now);
+        let (unit, attempt) = (active.unit, active.attempt);
         for job in self.engine.members(unit) {
             if self.engine.state(job) == JobState::Unsubmitted {
                 self.engine
@@ -127,15 +140,59 @@ impl Supervisor<'_> {
         &mut self,
         unit: u32,
         attempt: u32,
-        mut ends: Vec<MemberEnd>,
+        ends: Vec<MemberEnd>,
         cancelled: Option<CancelMode>,
     ) -> Result<(), String> {
+        let retry = self.end_attempt(unit, attempt, ends, cancelled, None)?;
+        if let Some(retry) = retry {
+            self.set_timer(unit, retry.at);
+        }
+        Ok(())
+    }
+
+    /// An attempt is over, and its place starts the next one by itself. Answers whether the job may go on.
+    pub(super) fn end_restarted(
+        &mut self,
+        unit: u32,
+        attempt: u32,
+        ends: Vec<MemberEnd>,
+        cancelled: Option<CancelMode>,
+        free: bool,
+    ) -> Result<bool, String> {
+        let retry = self.end_attempt(unit, attempt, ends, cancelled, Some(free))?;
+        Ok(retry.is_some())
+    }
+
+    /// Writes an attempt's end down. `restarted`: the place goes on with the next attempt at once, for nothing if true.
+    fn end_attempt(
+        &mut self,
+        unit: u32,
+        attempt: u32,
+        mut ends: Vec<MemberEnd>,
+        cancelled: Option<CancelMode>,
+        restarted: Option<bool>,
+    ) -> Result<Option<Retry>, String> {
         let members = self.engine.members(unit);
-        if cancelled.is_some() {
+        if let Some((cause, message)) = self.recalled.remove(&unit) {
+            for end in ends
+                .iter_mut()
+                .filter(|end| end.record.is_none() && end.state != JobState::Succeeded)
+            {
+                end.state = JobState::Cancelled;
+                end.cause = Some(cause);
+                end.message = Some(message.clone());
+            }
+        } else if cancelled.is_some() {
             for end in ends.iter_mut().filter(|end| end.state == JobState::Failed) {
                 // It was told to end, and ended: how is its own affair.
                 end.state = JobState::Cancelled;
                 end.cause = Some(Cause::Cancelled);
+            }
+            // That its place calls it cancelled is nothing new either.
+            for end in ends.iter_mut() {
+                if end.cause == Some(Cause::Cancelled) {
+                    end.message = None;
+                }
             }
         }
         let failed = ends.iter().any(|end| end.state == JobState::Failed);
@@ -148,7 +205,17 @@ impl Supervisor<'_> {
             Vec::new()
         };
         let now = self.context.clock.now();
-        let retry = if failed && !self.cancelled_all {
+        let free = Retry {
+            class: FailureClass::Preempted,
+            at: now,
+        };
+        let retry = if restarted == Some(true) && cancelled.is_none() && !self.cancelled_all {
+            let cause = ends.iter().find_map(|end| end.cause);
+            Some(Retry {
+                class: cause.and_then(FailureClass::of).unwrap_or(free.class),
+                ..free
+            })
+        } else if failed && !self.cancelled_all {
             let budget = |member: usize| budgets.get(member).copied().unwrap_or(Retries::NONE);
             verdict::retry(&ends, now, budget, |member, class| {
                 // What is decided a second time was counted the first time.
@@ -159,6 +226,11 @@ impl Supervisor<'_> {
             })
         } else {
             None
+        };
+        let retry = match restarted {
+            // It has begun already.
+            Some(_) => retry.map(|retry| Retry { at: now, ..retry }),
+            None => retry,
         };
         for (job, end) in members.iter().copied().zip(ends) {
             if self.engine.has_ended(job, attempt) {
@@ -177,9 +249,6 @@ impl Supervisor<'_> {
                 retry,
             });
         }
-        if let Some(retry) = retry {
-            self.set_timer(unit, retry.at);
-        }
-        Ok(())
+        Ok(retry)
     }
 }

@@ -9,7 +9,12 @@ use crate::model::{Cause, JobState};
 impl Supervisor<'_> {
     /// Looks for what was submitted before this process was there.
     pub(super) async fn recover(&mut self) -> Result<(), String> {
-        let active: Vec<u32> = self.engine.active().collect();
+        self.recover_elsewhere()?;
+        let active: Vec<u32> = self
+            .engine
+            .active()
+            .filter(|job| !self.is_elsewhere(self.engine.executor_of(*job)))
+            .collect();
         let mut seen = Vec::new();
         for job in active {
             let unit = self.engine.members(job)[0];
@@ -78,7 +83,10 @@ impl Supervisor<'_> {
             .filter(|(_, name)| folders.contains(name))
         {
             let unit = self.engine.members(job)[0];
-            if !seen.insert(unit) || self.active.values().any(|active| active.unit == unit) {
+            if !seen.insert(unit)
+                || self.is_elsewhere(self.engine.executor_of(unit))
+                || self.active.values().any(|active| active.unit == unit)
+            {
                 continue;
             }
             let attempt = self.engine.attempts(unit) + 1;

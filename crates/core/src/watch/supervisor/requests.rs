@@ -48,6 +48,9 @@ impl Supervisor<'_> {
             // Sent already, and not seen to start yet.
             self.engine.handed(active.unit);
         }
+        for unit in self.handing.keys() {
+            self.engine.handed(*unit);
+        }
         self.engine.begin();
         Ok(())
     }
@@ -88,7 +91,22 @@ impl Supervisor<'_> {
                 running.push((handle.clone(), active.place));
             }
         }
+        for (unit, handing) in &mut self.handing {
+            let wanted = jobs.len() == all.len()
+                || self
+                    .engine
+                    .members(*unit)
+                    .iter()
+                    .any(|job| jobs.contains(job));
+            if wanted {
+                handing.cancelled = Some(mode);
+            }
+        }
         for (handle, place) in running {
+            if self.is_elsewhere(place) {
+                self.cancel_elsewhere(place, handle, mode);
+                continue;
+            }
             if let Some(scheduler) = self.places[place].scheduler.clone()
                 && let Err(error) = scheduler.cancel(&handle, mode).await
             {

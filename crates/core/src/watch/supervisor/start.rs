@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::{BOUNCE, Supervisor};
 use crate::executor::{MemberEnd, Request, Scheduler, SubmitError, Unit, UnitMember};
-use crate::model::{Cause, EventKind, JobState, SubmissionKey};
+use crate::model::{Cause, JobState, SubmissionKey};
 use crate::packager::BundleRef;
 use crate::plan::PlannedJob;
 use crate::submit::{SendError, send};
@@ -59,6 +59,7 @@ impl Supervisor<'_> {
                 .map(|(index, job)| UnitMember {
                     index: *index,
                     job,
+                    executor: &self.plan.executors[&self.plan.tasks[job.task as usize].executor],
                     leader: leader(*index),
                 })
                 .collect(),
@@ -73,6 +74,10 @@ impl Supervisor<'_> {
     /// Starts what may start, as far as there is room.
     pub(super) async fn start_ready(&mut self) -> Result<(), String> {
         for place in 0..self.places.len() {
+            if self.is_elsewhere(place) {
+                self.start_elsewhere(place).await?;
+                continue;
+            }
             while !self.stalled
                 && self.places[place]
                     .slots
@@ -89,7 +94,7 @@ impl Supervisor<'_> {
 
     pub(super) async fn start(&mut self, unit: u32, place: usize) -> Result<(), String> {
         let attempt = self.engine.attempts(unit) + 1;
-        let sent = match self.prepare(unit, attempt, place).await {
+        let sent = match self.prepare(unit, attempt, place) {
             Err(reason) => Err(SendError::Submit(SubmitError::Rejected(reason))),
             Ok((request, scheduler)) => {
                 send(scheduler.as_ref(), &request, &mut self.requests).await
@@ -97,23 +102,13 @@ impl Supervisor<'_> {
         };
         let reason = match sent {
             Ok(handle) => {
-                if !self.places[place].executor.capabilities().idempotent {
-                    for job in self.engine.members(unit) {
-                        self.engine
-                            .submitted(job, attempt)
-                            .map_err(|error| error.to_string())?;
-                        self.record(EventKind::Submitted {
-                            job,
-                            attempt,
-                            handle: handle.clone(),
-                        });
-                    }
-                }
                 self.track(handle, unit, attempt, place, false);
                 return Ok(());
             }
-            Err(SendError::Submit(SubmitError::Uncertain(_) | SubmitError::Unreachable(_))) => {
-                // It may have arrived. The same key is sent again; a place that would start it twice is asked first.
+            Err(SendError::Submit(
+                SubmitError::Uncertain(_) | SubmitError::Unreachable(_) | SubmitError::Later(_),
+            )) => {
+                // It may have arrived. The same key is sent again, which starts it once.
                 return self.adopt_or_requeue(unit, attempt, place).await;
             }
             Err(SendError::Submit(SubmitError::Rejected(reason))) => reason,
@@ -129,28 +124,14 @@ impl Supervisor<'_> {
         self.end(unit, attempt, vec![end; members], None)
     }
 
-    pub(super) async fn prepare(
+    fn prepare(
         &mut self,
         unit: u32,
         attempt: u32,
         place: usize,
     ) -> Result<(Request, Arc<dyn Scheduler>), String> {
         let scheduler = self.scheduler(place)?;
-        let (key, request) = self.render(unit, attempt)?;
-        if !self.places[place].executor.capabilities().idempotent {
-            for job in self.engine.members(unit) {
-                self.record(EventKind::Intended {
-                    job,
-                    attempt,
-                    key: key.clone(),
-                });
-            }
-            self.writer.events(std::mem::take(&mut self.pending));
-            if !self.writer.flush().await {
-                // Without the intent on disk, perhaps under somebody else's lease, nothing is sent.
-                return Err("its intent can't be written down".to_owned());
-            }
-        }
+        let (_, request) = self.render(unit, attempt)?;
         Ok((request, scheduler))
     }
 
@@ -166,7 +147,7 @@ impl Supervisor<'_> {
         attempt: u32,
         place: usize,
     ) -> Result<(), String> {
-        let (request, scheduler) = self.prepare(unit, attempt, place).await?;
+        let (request, scheduler) = self.prepare(unit, attempt, place)?;
         match scheduler
             .find(&SubmissionKey::new(self.id, unit, attempt), &request)
             .await
