@@ -91,7 +91,12 @@ pub(super) fn request(executor: &SlurmExecutor, unit: &Unit<'_>) -> Result<Reque
         .members
         .iter()
         .map(|member| {
-            let found = settings_of(executor, member)?;
+            let mut found = settings_of(executor, member)?;
+            // Slurm's own default differs from site to site.
+            let retries = member.job.retries;
+            found
+                .requeue
+                .get_or_insert(retries.preempted > 0 || retries.node > 0);
             Ok(Member {
                 unit: member,
                 size: found.size(),
@@ -130,6 +135,7 @@ pub(super) fn request(executor: &SlurmExecutor, unit: &Unit<'_>) -> Result<Reque
         key: unit.key.clone(),
         payload,
         secrets,
+        after: Vec::new(),
         members: shown,
         after: Default::default(),
     })
