@@ -46,6 +46,8 @@ if TYPE_CHECKING:
         LocalExecutor as LocalExecutor,
         LogSupportedExecutor as LogSupportedExecutor,
         Role as Role,
+        SlurmExecutor as SlurmExecutor,
+        SlurmJobDetails as SlurmJobDetails,
         import_executor as import_executor,
     )
     from mizzen.experiment import (
@@ -103,6 +105,8 @@ _MODULES = {
         "LocalExecutor",
         "LogSupportedExecutor",
         "Role",
+        "SlurmExecutor",
+        "SlurmJobDetails",
         "import_executor",
     ),
     "mizzen.experiment": ("Experiment", "Job", "JobGroup", "RunResult", "run", "run_async"),

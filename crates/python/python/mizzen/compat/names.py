@@ -75,7 +75,7 @@ MODULES: dict[str, dict[str, str]] = {
     "nemo_run": {
         **_of(_CONFIG, "Config", "ConfigurableMixin", "Partial", "Script", "autoconvert", "dryrun_fn", "help"),
         **_LAZY,
-        **_of(_EXECUTOR, "Executor", "ExecutorMacros", "LocalExecutor", "import_executor"),
+        **_of(_EXECUTOR, "Executor", "ExecutorMacros", "LocalExecutor", "SlurmExecutor", "import_executor"),
         **_of(_EXPERIMENT, "Experiment", "run"),
         **_of("mizzen.plugin", "Plugin"),
         **{name: where for name, where in _LAUNCHING.items() if name != "Launcher"},
@@ -89,7 +89,6 @@ MODULES: dict[str, dict[str, str]] = {
             "LeptonExecutor",
             "SkypilotExecutor",
             "SkypilotJobsExecutor",
-            "SlurmExecutor",
         ),
         "__package_name__": "mizzen.compat.names:PACKAGE_NAME",
         "__version__": "mizzen.compat.names:version",
@@ -120,8 +119,8 @@ MODULES: dict[str, dict[str, str]] = {
     "nemo_run.config": _CONFIGURATION,
     "nemo_run.core": {},
     "nemo_run.core.execution": {
-        **_of(_EXECUTOR, "LocalExecutor"),
-        **_missing("DGXCloudExecutor", "KubeflowExecutor", "LeptonExecutor", "SkypilotExecutor", "SlurmExecutor"),
+        **_of(_EXECUTOR, "LocalExecutor", "SlurmExecutor"),
+        **_missing("DGXCloudExecutor", "KubeflowExecutor", "LeptonExecutor", "SkypilotExecutor"),
     },
     "nemo_run.core.execution.base": _of(
         _EXECUTOR, "Executor", "ExecutorMacros", "LogSupportedExecutor", "import_executor"
@@ -135,7 +134,7 @@ MODULES: dict[str, dict[str, str]] = {
     "nemo_run.core.execution.local": _of(_EXECUTOR, "LocalExecutor"),
     "nemo_run.core.execution.skypilot": _missing("SkypilotExecutor"),
     "nemo_run.core.execution.skypilot_jobs": _missing("SkypilotJobsExecutor"),
-    "nemo_run.core.execution.slurm": _missing("SlurmExecutor", "SlurmJobDetails"),
+    "nemo_run.core.execution.slurm": _of(_EXECUTOR, "SlurmExecutor", "SlurmJobDetails"),
     "nemo_run.core.packaging": _PACKAGING,
     "nemo_run.core.packaging.base": _of("mizzen.packager", "Packager"),
     "nemo_run.core.packaging.git": _missing("GitArchivePackager"),
