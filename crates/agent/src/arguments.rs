@@ -18,6 +18,7 @@ The small process beside every mizzen job: starts its ranks, watches them, ends 
 
 Usage: mizzen-agent work          take commands on stdin, report on stdout, one JSON object a line
        mizzen-agent run FILE      run the job that FILE describes (JSON; `-` for stdin)
+       mizzen-agent follow [--once]  tell a mirror what jobs write: folders on stdin, their files on stdout
        mizzen-agent --version | --help
 
 Exit status of `work`: 0 once the channel has closed and the job in hand has ended; of `run`: 0 if the job succeeded,
@@ -35,6 +36,7 @@ const NOT_STARTED: u8 = 127;
 enum Mode {
     Work,
     Run(PathBuf),
+    Follow { once: bool },
     Say(String),
 }
 
@@ -47,6 +49,9 @@ pub(crate) fn main() -> ExitCode {
             .and_then(Agent::work)
             .map_or_else(|error| no_agent(&error), |()| 0),
         Ok(Mode::Run(file)) => run(&file),
+        Ok(Mode::Follow { once }) => {
+            crate::follow::follow(once).map_or_else(|error| no_agent(&error), |()| 0)
+        }
         Err(text) => {
             say(&format!(
                 "{text}\nhint: `mizzen-agent --help` shows the usage"
@@ -66,6 +71,8 @@ fn mode(arguments: &[OsString]) -> Result<Mode, String> {
     match words[..] {
         ["work"] => Ok(Mode::Work),
         ["run", _] => Ok(Mode::Run(PathBuf::from(&arguments[1]))),
+        ["follow"] => Ok(Mode::Follow { once: false }),
+        ["follow", "--once"] => Ok(Mode::Follow { once: true }),
         ["--version" | "-V"] => Ok(Mode::Say(
             concat!("mizzen-agent ", env!("CARGO_PKG_VERSION"), "\n").to_owned(),
         )),

@@ -42,7 +42,7 @@ use crate::context::Context;
 pub use command::{Cmd, quote};
 pub use error::TunnelError;
 pub use local::LocalTunnel;
-pub use mirror::mirror_once;
+pub use mirror::{mirror, mirror_once};
 pub use settings::TunnelSettings;
 pub use ssh::{Login, OpenMaster, SshConnection, SshTunnel, open_masters};
 
