@@ -182,13 +182,19 @@ impl<'a> Copy<'a> {
         }
     }
 
-    /// One look.
+    /// One look: by the agent, or by the script where it does not run.
     async fn once(&self, agent: Option<&Utf8Path>) -> Result<(), TunnelError> {
-        let (command, asks) = match agent {
-            Some(agent) => (Cmd::new([agent.as_str(), "follow", "--once"]), self.asks()?),
-            None => (Cmd::script(PASS, [""; 0]).env("LC_ALL", "C"), self.lines()?),
-        };
-        self.take(&command, &mut &asks[..], &|| {}).await
+        if let Some(agent) = agent {
+            let command = Cmd::new([agent.as_str(), "follow", "--once"]);
+            let asks = self.asks()?;
+            match self.take(&command, &mut &asks[..], &|| {}).await {
+                Err(TunnelError::Failed { .. }) => {}
+                taken => return taken,
+            }
+        }
+        let command = Cmd::script(PASS, [""; 0]).env("LC_ALL", "C");
+        let lines = self.lines()?;
+        self.take(&command, &mut &lines[..], &|| {}).await
     }
 
     /// Until the connection breaks, or `until` has resolved and all is here.
