@@ -119,8 +119,8 @@ end() {
 # The watchers of jobs outlive the nodes' daemons. They have the nodes' log open, by which they are known.
 stepds() {
     local pid
-    for pid in $(pgrep -x slurmstepd || true); do
-        [[ $pid == "$$" ]] && continue
+    for pid in $(cd /proc && grep -lx slurmstepd -- [0-9]*/comm 2>/dev/null); do
+        pid=${pid%/comm}
         # shellcheck disable=SC2012 # links, not names
         ls -l "/proc/$pid/fd" 2>/dev/null | grep -qF -- "-> $dir/" && echo "$pid"
     done
@@ -214,9 +214,11 @@ SelectTypeParameters=CR_Core
 SchedulerParameters=sched_interval=1,bf_interval=1
 # This machine may be smaller than its nodes say.
 SlurmdParameters=config_overrides
-ReturnToService=2
+# Comes back by itself if it was lost, but not if it was set down.
+ReturnToService=1
 SlurmdTimeout=60
-MessageTimeout=30
+# Also how long a command waits for a controller that is not there.
+MessageTimeout=10
 KillWait=5
 JobCompType=jobcomp/filetxt
 JobCompLoc=$dir/log/jobcomp.txt

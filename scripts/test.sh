@@ -33,6 +33,21 @@ skip() {
     skipped+=("$1")
 }
 
+# Installs Debian packages. Those that bring a service may not start it: tests start their own, where nobody else's are touched.
+install_packages() {
+    local policy=/usr/sbin/policy-rc.d ours='' status=0
+    say "==> installing $*"
+    if [[ ! -e $policy ]]; then
+        ours=$policy
+        printf '#!/bin/sh\n# Of scripts/test.sh, while it installs: start no services.\nexit 101\n' >"$policy"
+        chmod +x "$policy"
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@" || status=$?
+    if [[ -n $ours ]]; then rm -f "$ours"; fi
+    return $status
+}
+
 # What the build and the tests run: a program, and the Debian packages that bring it.
 find_programs() {
     local program packages missing=() wanted=()
@@ -51,6 +66,8 @@ setsid util-linux
 dot graphviz
 ssh openssh-client
 sshd openssh-server
+google-authenticator libpam-google-authenticator
+ip iproute2
 tar tar
 PROGRAMS
     if ((${#missing[@]} > 0)); then
@@ -58,25 +75,44 @@ PROGRAMS
             fail "missing: ${missing[*]}" "sudo apt-get install ${wanted[*]}   (the names are Debian's)"
         fi
         has apt-get || fail "missing: ${missing[*]}" "install them; Debian calls the packages ${wanted[*]}"
-        say "==> installing ${wanted[*]}"
-        export DEBIAN_FRONTEND=noninteractive
-        apt-get update -qq
-        apt-get install -y -qq --no-install-recommends "${wanted[@]}"
+        install_packages "${wanted[@]}"
     fi
 
     if ! has cargo && [[ -x ${CARGO_HOME:-${HOME:-}/.cargo}/bin/cargo ]]; then
         PATH=${CARGO_HOME:-${HOME:-}/.cargo}/bin:$PATH
     fi
     if ! python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
-        if ((EUID == 0)) && has apt-get; then
-            apt-get update -qq
-            DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv
-        fi
+        if ((EUID == 0)) && has apt-get; then install_packages python3-venv; fi
         python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' ||
             fail "Python 3.10 or later is missing, or its venv module" "sudo apt-get install python3 python3-venv"
     fi
 
     has cargo || fail "Rust is missing: there is no cargo" "https://rustup.rs installs it"
+}
+
+# What only some tests need: the real things that jobs are sent to. They skip themselves where these are missing.
+find_places() {
+    local program package missing=() wanted=()
+    while read -r program package; do
+        has "$program" && continue
+        missing+=("$program")
+        wanted+=("$package")
+    done <<'PROGRAMS'
+slurmctld slurm-wlm
+srun slurm-wlm
+munged munge
+slurmdbd slurmdbd
+mariadbd mariadb-server
+google-authenticator libpam-google-authenticator
+sshpass sshpass
+ip iproute2
+PROGRAMS
+    ((${#missing[@]} > 0)) || return 0
+    if ((EUID == 0)) && has apt-get; then
+        install_packages "${wanted[@]}"
+    else
+        skip "tests on real clusters" "${missing[*]} (Debian: ${wanted[*]})"
+    fi
 }
 
 # rustfmt and clippy come with Rust, but not with every way of installing it.
@@ -131,6 +167,7 @@ documentation() {
 }
 
 find_programs
+find_places
 step "Python sources" python_compiles
 if has_component fmt rustfmt; then step "format" cargo fmt --all --check; else skip "format" rustfmt; fi
 if has_component clippy clippy; then

@@ -11,6 +11,8 @@ use mizzen_agent::record::{ExitRecord, Outcome};
 
 use crate::agent::{Agent, JobEnd};
 use crate::channel::{say, without_content};
+use crate::conclude::Conclude;
+use crate::rank;
 use crate::verdict::Reason;
 
 const HELP: &str = "\
@@ -19,9 +21,14 @@ The small process beside every mizzen job: starts its ranks, watches them, ends 
 Usage: mizzen-agent work          take commands on stdin, report on stdout, one JSON object a line
        mizzen-agent run FILE      run the job that FILE describes (JSON; `-` for stdin)
        mizzen-agent follow [--once]  tell a mirror what jobs write: folders on stdin, their files on stdout
+       mizzen-agent rank --attempt DIR --key KEY --name NAME [--grace S] [--timeout S] [--rank R] -- PROGRAM [ARG...]
+                                 run one task of a step as rank R of an attempt (without --rank: SLURM_PROCID)
+       mizzen-agent conclude --attempt DIR --key KEY --name NAME --ranks N --status S [--log FILE] [--end HOW]
+                                 make one record of the ranks' after the step ended with status S
+       mizzen-agent serve         run commands for a tunnel, over stdin and stdout
        mizzen-agent --version | --help
 
-Exit status of `work`: 0 once the channel has closed and the job in hand has ended; of `run`: 0 if the job succeeded,
+Exit status of `work`: 0 once the channel has closed and the job in hand has ended; of `run` and `rank`: 0 if the job succeeded,
 else the status of the rank that failed first (128 + its signal), 124 after a timeout, 127 if a program could not be
 started, 75 if the job was not taken (claimed by another agent, devices busy, no storage). 2: wrong usage. 70: this
 system does not offer what an agent needs.
@@ -37,6 +44,9 @@ enum Mode {
     Work,
     Run(PathBuf),
     Follow { once: bool },
+    Rank(Box<Job>),
+    Conclude(Conclude),
+    Serve,
     Say(String),
 }
 
@@ -52,6 +62,9 @@ pub(crate) fn main() -> ExitCode {
         Ok(Mode::Follow { once }) => {
             crate::follow::follow(once).map_or_else(|error| no_agent(&error), |()| 0)
         }
+        Ok(Mode::Rank(job)) => do_job(*job),
+        Ok(Mode::Conclude(conclude)) => return conclude.run(),
+        Ok(Mode::Serve) => crate::serve::serve().map_or_else(|error| no_agent(&error), |()| 0),
         Err(text) => {
             say(&format!(
                 "{text}\nhint: `mizzen-agent --help` shows the usage"
@@ -70,6 +83,9 @@ fn mode(arguments: &[OsString]) -> Result<Mode, String> {
     let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
     match words[..] {
         ["work"] => Ok(Mode::Work),
+        ["rank", ..] => rank::job(&arguments[1..]).map(|job| Mode::Rank(Box::new(job))),
+        ["conclude", ..] => Conclude::read(&arguments[1..]).map(Mode::Conclude),
+        ["serve"] => Ok(Mode::Serve),
         ["run", _] => Ok(Mode::Run(PathBuf::from(&arguments[1]))),
         ["follow"] => Ok(Mode::Follow { once: false }),
         ["follow", "--once"] => Ok(Mode::Follow { once: true }),
@@ -122,6 +138,10 @@ fn run(file: &Path) -> u8 {
             return WRONG_USAGE;
         }
     };
+    do_job(job)
+}
+
+fn do_job(job: Job) -> u8 {
     match Agent::new(false).and_then(|agent| agent.run(job)) {
         Ok(end) => end.map_or(NOT_TAKEN, |end| status(&end)),
         Err(error) => no_agent(&error),

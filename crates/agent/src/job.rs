@@ -21,7 +21,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mizzen_agent::protocol::{HEARTBEAT, Identity, Job, KEY_VARIABLE, Refusal};
+use mizzen_agent::protocol::{HEARTBEAT, Identity, Job, KEY_VARIABLE, Member, Refusal};
 use mizzen_agent::record::{ExitRecord, FirstFailure, Outcome, RECORD_VERSION, RankExit};
 
 use crate::claim::{ClaimError, Claims};
@@ -429,7 +429,7 @@ impl JobInHand {
             let folder = PathBuf::from(&member.attempt_dir);
             let first_failure = self.verdict.first_failure(index).map(|rank| FirstFailure {
                 rank: u32::try_from(rank).unwrap_or(u32::MAX),
-                last_lines: last_lines(&folder.join(log_name(rank))),
+                last_lines: last_lines(&log_path(member, rank)),
             });
             let ended = if tally.ended == 0 { now } else { tally.ended };
             let not_started = RankExit {
@@ -488,14 +488,16 @@ fn storage(path: &Path, error: &std::io::Error) -> Begun {
     Begun::Refused(Refusal::Storage(format!("{}: {error}", path.display())))
 }
 
-fn log_name(rank: usize) -> String {
-    format!("rank-{rank}.log")
+fn log_path(member: &Member, rank: usize) -> PathBuf {
+    let folder = member.log_dir.as_ref().unwrap_or(&member.attempt_dir);
+    let number = member.first_rank as usize + rank;
+    Path::new(folder).join(format!("rank-{number}.log"))
 }
 
 /// One file for both outputs of a rank, opened once: what comes first stands first.
 fn open_logs(job: &Job) -> Result<Vec<Vec<File>>, (PathBuf, std::io::Error)> {
-    let open = |folder: &Path, rank| {
-        let path = folder.join(log_name(rank));
+    let open = |member: &Member, rank| {
+        let path = log_path(member, rank);
         File::options()
             .append(true)
             .create(true)
@@ -503,10 +505,9 @@ fn open_logs(job: &Job) -> Result<Vec<Vec<File>>, (PathBuf, std::io::Error)> {
             .open(&path)
             .map_err(|error| (path, error))
     };
-    let member = |member: &mizzen_agent::protocol::Member| {
-        let folder = Path::new(&member.attempt_dir);
+    let member = |member: &Member| {
         (0..member.ranks.len())
-            .map(|rank| open(folder, rank))
+            .map(|rank| open(member, rank))
             .collect()
     };
     job.members.iter().map(member).collect()

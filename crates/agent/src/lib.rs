@@ -12,6 +12,7 @@
 //! wall clock; `identity` and `process_table` read `/proc`, which only Linux has: elsewhere they answer "not known".
 
 pub mod following;
+pub mod frames;
 pub mod identity;
 pub mod process_table;
 pub mod protocol;

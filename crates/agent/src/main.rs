@@ -3,7 +3,7 @@
 //! ```text
 //! arguments ──▶ work:  stdin (Commands) ─┐
 //!          ├──▶ follow: files ──▶ mirror
-//!          └──▶ run:   one Job in a file ┴▶ agent (event loop) ──▶ job (in hand) ──▶ spawn · reap
+//!          ├──▶ run:   one Job in a file ┼▶ agent (event loop) ──▶ job (in hand) ──▶ spawn · reap
 //!                                                                  ├ claim · devices    before anything starts
 //!                                                                  ├ verdict · oom      what the ends mean
 //!                                                                  └ tail · writer      what stays on disk
@@ -23,6 +23,8 @@ mod claim;
 #[cfg(target_os = "linux")]
 mod clock;
 #[cfg(target_os = "linux")]
+mod conclude;
+#[cfg(target_os = "linux")]
 mod devices;
 #[cfg(target_os = "linux")]
 mod follow;
@@ -31,9 +33,15 @@ mod job;
 #[cfg(target_os = "linux")]
 mod oom;
 #[cfg(target_os = "linux")]
+mod options;
+#[cfg(target_os = "linux")]
 mod program;
 #[cfg(target_os = "linux")]
+mod rank;
+#[cfg(target_os = "linux")]
 mod reap;
+#[cfg(target_os = "linux")]
+mod serve;
 #[cfg(target_os = "linux")]
 mod spawn;
 #[cfg(target_os = "linux")]

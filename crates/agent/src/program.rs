@@ -297,6 +297,8 @@ mod tests {
         let member = Member {
             name: "job".to_owned(),
             attempt_dir: "/".to_owned(),
+            log_dir: None,
+            first_rank: 0,
             workdir: "/".to_owned(),
             env: pairs(env),
             inherit: false,

@@ -145,6 +145,12 @@ pub struct Member {
     pub name: String,
     /// The attempt's folder (absolute); made if it isn't there. Holds `agent`, `rank-<r>.log`, `exit.json`, `heartbeat`.
     pub attempt_dir: String,
+    /// Where the ranks' logs are, if not in the attempt's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_dir: Option<String>,
+    /// The number of the first rank, for the names of logs.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub first_rank: u32,
     /// The working directory of every rank (absolute).
     pub workdir: String,
     /// The environment of every rank, in order; [`Rank::env`] is added to it.
@@ -157,6 +163,10 @@ pub struct Member {
     pub leader: bool,
     /// The processes.
     pub ranks: Vec<Rank>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// One process of a job.

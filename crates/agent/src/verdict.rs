@@ -155,6 +155,8 @@ mod tests {
         let member = |(leader, ranks): &(bool, usize)| Member {
             name: String::new(),
             attempt_dir: String::new(),
+            log_dir: None,
+            first_rank: 0,
             workdir: String::new(),
             env: Vec::new(),
             inherit: false,

@@ -1,126 +1,21 @@
 //! Tunnels over a real sshd: one login, hostile text, files, and everything that goes wrong on the way.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
-#![expect(
-    clippy::disallowed_methods,
-    reason = "tests read their own surroundings"
-)]
 
+#[path = "sshd/place.rs"]
+mod place;
 mod sshd;
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use camino::{Utf8Path, Utf8PathBuf};
-use mizzen_core::context::{Agent, Context, RandomIds, SystemClock};
-use mizzen_core::tunnel::{
-    Cmd, Login, SshConnection, SshTunnel, Tunnel, TunnelError, open_masters, quote,
-};
+use camino::Utf8Path;
+use mizzen_core::tunnel::{Cmd, Login, SshTunnel, Tunnel, TunnelError, open_masters, quote};
+use place::{HOSTILE, Place, every_sign, futures, mode, runs, sh, split, wait};
 use proptest::prelude::*;
-use sshd::{LIMIT, Sshd, keygen, kill};
-
-/// What every way must bring unchanged.
-const HOSTILE: &[&str] = &[
-    "",
-    " ",
-    "-n",
-    "--",
-    "~",
-    "*",
-    "a b",
-    "it's",
-    "\"quoted\"",
-    "$HOME $(id) `id` ${x}",
-    "back\\slash\\",
-    "line\nline\n",
-    "\n",
-    "tab\tbell\u{7}\u{1b}[31m\u{7f}",
-    "!!; & | < > ( ) { } [ ] # % ^ = + , . / : @ ?",
-    "Gr\u{fc}\u{df}e \u{65e5}\u{672c}\u{8a9e} \u{1f680} e\u{301}",
-    "'\\''",
-    "\r\n",
-];
-
-fn every_sign() -> String {
-    (1u8..127).map(char::from).collect()
-}
-
-struct Place {
-    sshd: Sshd,
-}
-
-impl Place {
-    fn with(more: &str) -> Option<Place> {
-        Sshd::start(more).map(|sshd| Place { sshd })
-    }
-
-    fn folder(&self) -> Utf8PathBuf {
-        Utf8PathBuf::from_path_buf(self.sshd.folder.clone()).unwrap()
-    }
-
-    fn context(&self) -> Context {
-        let variable = |name: &str| std::env::var(name).unwrap_or_default();
-        let environment: BTreeMap<String, String> = [
-            ("PATH".to_owned(), variable("PATH")),
-            ("HOME".to_owned(), self.folder().to_string()),
-        ]
-        .into();
-        Context {
-            home: self.folder().join("home"),
-            workdir: self.folder(),
-            environment: Arc::new(environment),
-            host: "here".to_owned(),
-            user: "me".to_owned(),
-            clock: Arc::new(SystemClock),
-            ids: Arc::new(RandomIds),
-            program: "/nowhere/mizzen".into(),
-            agent: Agent::File("/nowhere/mizzen-agent".into()),
-        }
-    }
-
-    fn tunnel(&self) -> SshTunnel {
-        SshTunnel {
-            ssh_config: Some(self.folder().join("ssh_config")),
-            ..SshTunnel::new("box")
-        }
-    }
-
-    async fn try_connect(
-        &self,
-        tunnel: &SshTunnel,
-        login: Login,
-    ) -> Result<SshConnection, TunnelError> {
-        tunnel.connect(&self.context(), login, &|_| {}).await
-    }
-
-    async fn connect(&self) -> SshConnection {
-        self.try_connect(&self.tunnel(), Login::Silent)
-            .await
-            .unwrap()
-    }
-
-    async fn master(&self) -> i32 {
-        let masters = open_masters(&self.context()).await.unwrap();
-        i32::try_from(masters[0].process.unwrap()).unwrap()
-    }
-}
-
-/// Runs a test's future, within a limit.
-fn wait<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let within = runtime.block_on(async { tokio::time::timeout(LIMIT * 2, future).await });
-    within.expect("the test takes too long")
-}
-
-fn sh(script: &str) -> Cmd {
-    Cmd::script(script, [""; 0])
-}
+use sshd::{keygen, kill};
 
 #[test]
 fn one_login_serves_all() {
@@ -175,29 +70,6 @@ fn one_login_serves_all() {
         assert!(!place.tunnel().close(&place.context()).await.unwrap());
         assert_eq!(open_masters(&place.context()).await.unwrap(), []);
     });
-}
-
-/// All of them, at once.
-async fn futures<T>(many: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
-    let mut waiting: Vec<_> = many.map(|one| Some(Box::pin(one))).collect();
-    let mut done: Vec<Option<T>> = waiting.iter().map(|_| None).collect();
-    std::future::poll_fn(|context| {
-        for (one, result) in waiting.iter_mut().zip(&mut done) {
-            if let Some(future) = one
-                && let std::task::Poll::Ready(value) = future.as_mut().poll(context)
-            {
-                *result = Some(value);
-                *one = None;
-            }
-        }
-        if done.iter().all(Option::is_some) {
-            std::task::Poll::Ready(())
-        } else {
-            std::task::Poll::Pending
-        }
-    })
-    .await;
-    done.into_iter().flatten().collect()
 }
 
 #[test]
@@ -310,17 +182,6 @@ fn a_command_that_takes_too_long_is_ended_there() {
     });
 }
 
-/// Whether a process has this word on its command line.
-fn runs(word: &str) -> bool {
-    let processes = std::fs::read_dir("/proc").unwrap().map_while(Result::ok);
-    processes
-        .filter_map(|process| std::fs::read(process.path().join("cmdline")).ok())
-        .any(|line| {
-            line.split(|byte| *byte == 0)
-                .any(|part| part == word.as_bytes())
-        })
-}
-
 #[test]
 fn any_text_arrives_as_it_is() {
     let Some(place) = Place::with("") else { return };
@@ -354,14 +215,6 @@ fn any_text_arrives_as_it_is() {
     });
 }
 
-fn split(bytes: &[u8]) -> Vec<String> {
-    let text = String::from_utf8(bytes.to_vec()).unwrap();
-    let mut parts: Vec<String> = text.split('\0').map(str::to_owned).collect();
-    assert_eq!(parts.pop().as_deref(), Some(""));
-    parts
-}
-
-/// Text without NUL, rich in what shells care about.
 fn texts() -> impl Strategy<Value = Vec<String>> {
     let sign = prop_oneof![
         Just('\''),
@@ -843,10 +696,6 @@ fn files_and_folders_go_there_and_back() {
         assert_eq!(std::fs::read(folder.join("-relative")).unwrap(), b"newer");
         assert_eq!(leftovers(&folder), 0);
     });
-}
-
-fn mode(path: &Utf8Path) -> u32 {
-    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
 /// Staging folders that were left behind.

@@ -10,4 +10,5 @@ mod ending;
 mod groups;
 mod leftovers;
 mod ranks;
+mod steps;
 mod support;

@@ -84,6 +84,8 @@ impl Scratch {
         Member {
             name: name.to_owned(),
             attempt_dir: self.text(&format!("attempts/{name}")),
+            log_dir: None,
+            first_rank: 0,
             workdir: self.text(""),
             env: vec![("PATH".to_owned(), PATH.to_owned())],
             inherit: false,

@@ -39,6 +39,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::context::Context;
 
+pub use channel::{ConnectionFact, ConnectionState, connection};
 pub use command::{Cmd, quote};
 pub use error::TunnelError;
 pub use local::LocalTunnel;

@@ -150,6 +150,8 @@ fn render_member(
     let agents = Member {
         name: job.name.clone(),
         attempt_dir,
+        log_dir: None,
+        first_rank: 0,
         workdir: job.workdir.clone(),
         env,
         inherit: true,

@@ -32,8 +32,10 @@ pub struct Submission {
     pub script: String,
     /// The job's name for Slurm.
     pub job_name: String,
-    /// The submission key: the job's comment, or the last word of it.
+    /// The submission key.
     pub key: String,
+    /// The job's comment: the key, with the user's words before it.
+    pub comment: String,
     /// The attempt of the unit; a requeue by Slurm counts on from it.
     pub attempt: u32,
     /// What stands behind `#SBATCH` in the script, in canonical order; `hetjob` stands between components.

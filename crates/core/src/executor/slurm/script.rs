@@ -1,7 +1,156 @@
-//! The texts of the scripts.
+//! The texts of the scripts: one template each, in which every value is one word of a shell unless the template says
+//! otherwise (`|safe`).
+//!
+//! ```text
+//! Batch   ─ batch.sh.jinja   ─▶ <a>.sh            claims, finds addresses, starts and watches the steps, merges records
+//! Command ─ command.sh.jinja ─▶ <a>.command.sh    exports, secrets, cd, exec
+//! units   ─ array.sh.jinja   ─▶ batch.sh          runs the script of the unit with the task's index
+//! ```
+//!
+//! The escaping is [`quote`], the same that tunnels use.
 
-use super::payload::{ArraySubmission, Submission};
+use std::fmt::Write as _;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior};
+use serde::Serialize;
+
+use super::directives;
+use super::payload::{ARRAYS, ArraySubmission, Submission, SubmissionFile};
 use crate::executor::ExecutorMacros;
+use crate::tunnel::quote;
+
+/// How the templates escape.
+const SHELL: &str = "sh";
+
+const BATCH: &str = include_str!("batch.sh.jinja");
+const COMMAND: &str = include_str!("command.sh.jinja");
+const ARRAY: &str = include_str!("array.sh.jinja");
+
+/// What the batch script is made from. Fields named `…` in the template with `|safe` are shell text already.
+#[derive(Debug, Serialize)]
+pub(super) struct Batch<'a> {
+    /// The members' names, for the first line.
+    pub(super) names: String,
+    pub(super) key: &'a str,
+    pub(super) attempt: u32,
+    /// The script's own path.
+    pub(super) path: String,
+    pub(super) options: &'a [String],
+    pub(super) retries: u32,
+    /// E.
+    pub(super) directory: &'a str,
+    /// Shell text: the output file of a task of an array.
+    pub(super) array_output: String,
+    /// Nodes of all components.
+    pub(super) nodes: u32,
+    /// Shell text: the lists of nodes.
+    pub(super) nodelists: Vec<String>,
+    /// For each component or member, the place of its first node among all.
+    pub(super) hosts: Vec<u32>,
+    pub(super) port: Option<u16>,
+    /// Folders to make before anything starts.
+    pub(super) work_folders: Vec<String>,
+    /// Shell text of the user's, for all members.
+    pub(super) setup: Option<&'a str>,
+    /// Nodes whose GPUs' memory is measured.
+    pub(super) measured_nodes: Option<u32>,
+    /// The first member's name.
+    pub(super) first: &'a str,
+    pub(super) group: bool,
+    pub(super) members: Vec<BatchMember<'a>>,
+    /// Seconds between two starts.
+    pub(super) pause: i64,
+    /// A failure ends the group.
+    pub(super) monitor: bool,
+    /// The member whose success ends the group, or -1.
+    pub(super) leader: i64,
+    /// Whole seconds of the longest grace.
+    pub(super) grace: u64,
+    /// The signal that comes to the batch script and is passed on.
+    pub(super) signal: Option<String>,
+    pub(super) signal_setting: &'a str,
+}
+
+/// A member in the batch script.
+#[derive(Debug, Serialize)]
+pub(super) struct BatchMember<'a> {
+    pub(super) name: &'a str,
+    pub(super) comment: String,
+    pub(super) ranks: u32,
+    /// Shell text: the file for srun's words.
+    pub(super) log: String,
+    /// Shell text: the address of its first node.
+    pub(super) master: String,
+    /// Shell text of the user's, for this member.
+    pub(super) setup: Option<&'a str>,
+    /// Shell text: lines before the step.
+    pub(super) prepare: Vec<String>,
+    /// Shell text: srun's arguments, one a line.
+    pub(super) arguments: Vec<String>,
+    pub(super) grace: String,
+    pub(super) timeout: Option<String>,
+}
+
+/// What a member's command is made from.
+#[derive(Debug, Serialize)]
+pub(super) struct Command<'a> {
+    pub(super) job: &'a str,
+    pub(super) attempt: u32,
+    /// Names, and values as shell text.
+    pub(super) env: Vec<(String, String)>,
+    pub(super) nproc_per_node: u32,
+    /// The file of secrets.
+    pub(super) secrets: Option<String>,
+    pub(super) workdir: &'a str,
+    /// Shell text.
+    pub(super) command: String,
+}
+
+#[derive(Serialize)]
+struct Array {
+    count: usize,
+    options: Vec<String>,
+    folder: String,
+}
+
+/// A script can't be made from its template: a mistake in the template, not in what is put in.
+#[derive(Debug, thiserror::Error)]
+#[error("the template of a script is wrong: {0}")]
+pub(super) struct TemplateError(#[from] minijinja::Error);
+
+pub(super) fn batch(batch: &Batch<'_>) -> Result<String, TemplateError> {
+    fill(BATCH, batch)
+}
+
+pub(super) fn command(command: &Command<'_>) -> Result<String, TemplateError> {
+    fill(COMMAND, command)
+}
+
+fn fill(template: &str, context: impl Serialize) -> Result<String, TemplateError> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_syntax(
+        SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .keep_trailing_newline(true)
+            .build()?,
+    );
+    environment.set_auto_escape_callback(|_| AutoEscape::Custom(SHELL.into()));
+    environment.set_formatter(|output, state, value| {
+        let quoted = matches!(state.auto_escape(), AutoEscape::Custom(name) if name == SHELL)
+            && !value.is_safe();
+        match value.as_str() {
+            Some(text) if quoted => output.write_str(&quote(text))?,
+            Some(text) => output.write_str(text)?,
+            None => write!(output, "{value}")?,
+        }
+        Ok(())
+    });
+    Ok(environment.render_str(template, Serde(context))?)
+}
 
 /// The names of this executor's variables: NeMo-Run's.
 pub(super) fn macros() -> ExecutorMacros {
@@ -15,6 +164,58 @@ pub(super) fn macros() -> ExecutorMacros {
     }
 }
 
+/// The name belongs to a variable of the macros.
+fn is_macro_variable(name: &str) -> bool {
+    let macros = macros();
+    macros
+        .values()
+        .iter()
+        .any(|(macro_name, variable)| *macro_name != "het_group_host_var" && *variable == name)
+        || name
+            .strip_prefix(macros.het_group_host_var.as_str())
+            .and_then(|rest| rest.strip_prefix('_'))
+            .is_some_and(|index| {
+                !index.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit())
+            })
+}
+
+/// A text as one word of a shell, in which the macros' variables are expanded and everything else is literal.
+pub(super) fn word(text: &str) -> String {
+    if !ExecutorMacros::is_used_in(text) {
+        return quote(text);
+    }
+    let named = macros().substitute(text);
+    let (mut result, mut literal) = (String::new(), String::new());
+    let mut rest = named.as_str();
+    while let Some(position) = rest.find('$') {
+        literal.push_str(&rest[..position]);
+        rest = &rest[position..];
+        let bare = rest[1..].strip_prefix('{').unwrap_or(&rest[1..]);
+        let braced = bare.len() + 1 < rest.len();
+        let length = bare
+            .bytes()
+            .take_while(|byte| *byte == b'_' || byte.is_ascii_alphanumeric())
+            .count();
+        let name = &bare[..length];
+        if is_macro_variable(name) && (!braced || bare[length..].starts_with('}')) {
+            if !literal.is_empty() {
+                result.push_str(&quote(&literal));
+                literal.clear();
+            }
+            let _ = write!(result, "\"${{{name}}}\"");
+            rest = &bare[length + usize::from(braced)..];
+        } else {
+            literal.push('$');
+            rest = &rest[1..];
+        }
+    }
+    literal.push_str(rest);
+    if !literal.is_empty() || result.is_empty() {
+        result.push_str(&quote(&literal));
+    }
+    result
+}
+
 /// A name that a shell can give a variable.
 pub(super) fn is_variable(name: &str) -> bool {
     let mut bytes = name.bytes();
@@ -24,9 +225,158 @@ pub(super) fn is_variable(name: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// The units as one array, in their order. They must share one ([`Submission::shares_array_with`]).
+/// One of Slurm's patterns for a file as shell text, as the batch script knows its parts; `None` if it holds what only
+/// Slurm knows. NeMo-Run's `${SLURM_RESTART_COUNT:-0}` is known too.
+pub(super) fn pattern(pattern: &str, job_name: &str) -> Option<String> {
+    const RESTART: &str = "${SLURM_RESTART_COUNT:-0}";
+    let (mut result, mut literal) = (String::new(), String::new());
+    let mut rest = pattern;
+    let mut variable = |literal: &mut String, text: &str| {
+        if !literal.is_empty() {
+            result.push_str(&quote(literal));
+            literal.clear();
+        }
+        result.push_str(text);
+    };
+    while let Some(first) = rest.chars().next() {
+        let known = [
+            ("%%", None),
+            ("%j", Some("\"$id\"")),
+            ("%A_%a", Some("\"$id\"")),
+            ("%A", Some("\"${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}\"")),
+            ("%a", Some("\"${SLURM_ARRAY_TASK_ID:-}\"")),
+            ("%u", Some("\"$USER\"")),
+            ("%N", Some("\"${SLURMD_NODENAME:-}\"")),
+            ("%r", Some("\"$restart\"")),
+            (RESTART, Some("\"$restart\"")),
+        ]
+        .into_iter()
+        .find_map(|(mark, text)| Some((rest.strip_prefix(mark)?, text)));
+        match known {
+            Some((after, Some(text))) => {
+                variable(&mut literal, text);
+                rest = after;
+            }
+            Some((after, None)) => {
+                literal.push('%');
+                rest = after;
+            }
+            None if rest.starts_with("%x") => {
+                literal.push_str(job_name);
+                rest = &rest[2..];
+            }
+            None if first == '%' || first == '\\' => return None,
+            None => {
+                literal.push(first);
+                rest = &rest[first.len_utf8()..];
+            }
+        }
+    }
+    if !literal.is_empty() {
+        result.push_str(&quote(&literal));
+    }
+    Some(result)
+}
+
+/// A text that may stand in a comment.
+pub(super) fn comment(text: &str) -> String {
+    text.replace(|character: char| character.is_control(), " ")
+}
+
+/// The units as one array: the task with index i runs unit i. `None` if there are none, or they may not share one
+/// ([`Submission::shares_array_with`]).
 #[must_use]
 pub fn array(units: &[Submission]) -> Option<ArraySubmission> {
-    let _ = units;
-    None
+    let first = units.first()?;
+    if !units.iter().all(|unit| first.shares_array_with(unit)) {
+        return None;
+    }
+    let folder = format!("{ARRAYS}/{}", first.key);
+    let place = format!("{}/{folder}", first.directory);
+    let own = [
+        format!("--job-name={}", first.job_name),
+        format!("--comment={}", first.comment),
+        format!("--output={}/batch_%A.out", directives::literal_path(&place)),
+    ];
+    let mut options: Vec<String> = first
+        .needs()
+        .map(str::to_owned)
+        .chain(own.iter().map(|option| directives::word(option)))
+        .collect();
+    options.sort_by(|one, other| {
+        one.trim_start_matches('"')
+            .cmp(other.trim_start_matches('"'))
+    });
+    let script = fill(
+        ARRAY,
+        Array {
+            count: units.len(),
+            options,
+            folder: place,
+        },
+    )
+    .ok()?;
+    let keys = units.iter().fold(String::new(), |mut keys, unit| {
+        let _ = writeln!(keys, "{}", unit.key);
+        keys
+    });
+    let file = |name: &str, contents: String, executable| SubmissionFile {
+        path: format!("{folder}/{name}"),
+        contents,
+        executable,
+    };
+    Some(ArraySubmission {
+        directory: first.directory.clone(),
+        script: format!("{folder}/batch.sh"),
+        job_name: first.job_name.clone(),
+        key: first.key.clone(),
+        files: vec![file("batch.sh", script, true), file("keys", keys, false)],
+        links: units
+            .iter()
+            .enumerate()
+            .map(|(index, unit)| {
+                (
+                    format!("{folder}/{index}"),
+                    format!("../../{}", unit.script),
+                )
+            })
+            .collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn macros_are_expanded_by_the_shell_and_nothing_else_is() {
+        let table = [
+            ("$$${head_node_ip_var}:29500", "\"${head_node_ip}\":29500"),
+            ("a b $$${node_rank_var}'", "'a b '\"${SLURM_NODEID}\"\"'\""),
+            ("$$${het_group_host_var}_3", "\"${het_group_host_3}\""),
+            ("${node_rank_var}", "SLURM_NODEID"),
+            (
+                "$$HOME `x` $$${node_rank_var} $",
+                "'$HOME `x` '\"${SLURM_NODEID}\"' $'",
+            ),
+            (
+                "echo $$ ${HOME} $SLURM_NODEID",
+                "'echo $$ ${HOME} $SLURM_NODEID'",
+            ),
+            ("", "''"),
+        ];
+        for (text, expected) in table {
+            assert_eq!(word(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn patterns_of_files() {
+        assert_eq!(
+            pattern("/a b/log-%x_%j_${SLURM_RESTART_COUNT:-0}.out", "n").unwrap(),
+            "'/a b/log-n_'\"$id\"_\"$restart\".out"
+        );
+        assert_eq!(pattern("/100%%/%A_%a", "n").unwrap(), "'/100%/'\"$id\"");
+        assert_eq!(pattern("/a/%t", "n"), None);
+    }
 }

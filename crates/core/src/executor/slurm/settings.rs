@@ -362,6 +362,13 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
+impl Text {
+    /// The number in it: `8` and `h100:8` are 8.
+    pub(super) fn count(&self) -> Option<u32> {
+        self.0.rsplit(':').next()?.parse().ok()
+    }
+}
+
 impl JsonSchema for Text {
     fn schema_name() -> Cow<'static, str> {
         "NumberOrText".into()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use camino::Utf8PathBuf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStdout};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::super::local::feed_until;
@@ -14,7 +14,7 @@ use super::super::transfer::token;
 use super::super::{Cmd, Ended, Input, Output, Tunnel, TunnelError, last_words};
 use super::SshTunnel;
 use super::master::{Master, NO_HOST, no_ssh, through};
-use super::script::{self, Script, Told};
+use super::script::{self, Errors, Script, Told};
 use super::words::use_failure;
 use crate::context::Context;
 
@@ -26,6 +26,8 @@ const BUSY_TRIES: u32 = 8;
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 /// Login files that print more than this before the command are no login files.
 const MOST_NOISE: usize = 1 << 20;
+/// How much of what a lasting command says on standard error is kept.
+const MOST_SAID: usize = 64 << 10;
 /// The other side's time to end a command whose time is over.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -147,7 +149,11 @@ impl SshConnection {
             },
         };
         ended.map_err(|error| TunnelError::Here(error.to_string()))?;
-        let errors = script.errors(stderr);
+        self.told(command, script.errors(stderr), process.is_some())
+    }
+
+    /// What the end of a session means.
+    fn told(&self, command: &Cmd, errors: Errors, begun: bool) -> Result<Ended, TunnelError> {
         let name = self.name();
         match errors.told {
             Some(Told::End(status)) => Ok(Ended {
@@ -168,7 +174,7 @@ impl SshConnection {
                     .unwrap_or_default(),
                 words: last_words(&errors.own),
             }),
-            None if process.is_none() => Err(use_failure(&name, &errors.before)),
+            None if !begun => Err(use_failure(&name, &errors.before)),
             None => {
                 let words = match (last_words(&errors.own), last_words(&errors.before)) {
                     (own, before) if own.is_empty() => before,
@@ -179,6 +185,57 @@ impl SshConnection {
         }
     }
 
+    /// Starts a command that is talked to as long as it lasts, over a session of its own.
+    pub(in super::super) async fn session_with(
+        &self,
+        command: &Cmd,
+    ) -> Result<Session, TunnelError> {
+        let mut pause = BUSY_PAUSE;
+        let mut tries = 1;
+        loop {
+            match self.try_session(command).await {
+                Err(TunnelError::Busy { .. }) if tries < BUSY_TRIES => {
+                    tokio::time::sleep(pause).await;
+                }
+                other => return other,
+            }
+            pause *= 2;
+            tries += 1;
+        }
+    }
+
+    async fn try_session(&self, command: &Cmd) -> Result<Session, TunnelError> {
+        let here = |error: std::io::Error| TunnelError::Here(error.to_string());
+        let script = self.script(command)?;
+        let mut child = self.session(&script)?;
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (Some(mut stdin), Some(mut stdout), Some(mut errors)) = pipes else {
+            unreachable!("all three are pipes");
+        };
+        let _ = stdin.write_all(script.text.as_bytes()).await;
+        let begun = begin(&script, &mut stdout).await.map_err(here)?;
+        let Some((_, rest)) = begun else {
+            let mut stderr = Vec::new();
+            errors.read_to_end(&mut stderr).await.map_err(here)?;
+            let failed = self.told(command, script.errors(stderr), false);
+            // A script that ended before its first mark has told no end.
+            return Err(failed
+                .err()
+                .unwrap_or_else(|| use_failure(&self.name(), b"")));
+        };
+        Ok(Session {
+            stdin,
+            stdout,
+            rest,
+            end: SessionEnd {
+                child,
+                errors,
+                script,
+                said: Vec::new(),
+            },
+        })
+    }
+
     /// Ends a command on the other side. Answers whether that was done.
     async fn end(&self, process: i32) -> bool {
         let kill = script::kill(process).timeout(KILL_PATIENCE);
@@ -186,6 +243,51 @@ impl SshConnection {
         let mut nobody = tokio::io::sink();
         let attempt = Box::pin(self.attempt(&kill, &mut nothing, &mut nobody, false));
         matches!(tokio::time::timeout(KILL_PATIENCE, attempt).await, Ok(Ok(ended)) if ended.status == 0)
+    }
+}
+
+/// A command that is talked to, in the parts that are used at the same time.
+pub(in super::super) struct Session {
+    /// What it reads.
+    pub(in super::super) stdin: ChildStdin,
+    /// What it says.
+    pub(in super::super) stdout: ChildStdout,
+    /// What was read of that already.
+    pub(in super::super) rest: Vec<u8>,
+    /// Its end.
+    pub(in super::super) end: SessionEnd,
+}
+
+/// How a session ends. Dropping this cuts it off.
+pub(in super::super) struct SessionEnd {
+    child: Child,
+    errors: ChildStderr,
+    script: Script,
+    said: Vec<u8>,
+}
+
+impl SessionEnd {
+    /// Waits for the end: the command's status and its last words; no status if the connection broke. May be dropped and
+    /// called again.
+    pub(in super::super) async fn wait(&mut self) -> (Option<i32>, String) {
+        let mut piece = [0; 4096];
+        while let Ok(length @ 1..) = self.errors.read(&mut piece).await {
+            self.said.extend_from_slice(&piece[..length]);
+            // The first mark is in the way of the last only if much is said: then what was said last counts.
+            let surplus = self.said.len().saturating_sub(MOST_SAID);
+            self.said.drain(..surplus);
+        }
+        let _ = self.child.wait().await;
+        let errors = self.script.errors(std::mem::take(&mut self.said));
+        let status = match errors.told {
+            Some(Told::End(status)) => Some(status),
+            _ => None,
+        };
+        let words = match (last_words(&errors.own), last_words(&errors.before)) {
+            (own, before) if own.is_empty() => before,
+            (own, _) => own,
+        };
+        (status, words)
     }
 }
 

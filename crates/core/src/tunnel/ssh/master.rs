@@ -251,12 +251,7 @@ async fn log_in(
         command.args(["-o", option]);
     }
     if !effective.asks_alive {
-        command.args([
-            "-o",
-            "ServerAliveInterval=15",
-            "-o",
-            "ServerAliveCountMax=4",
-        ]);
+        command.args(["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=2"]);
     }
     if !effective.has_timeout {
         command.args(["-o", "ConnectTimeout=20"]);

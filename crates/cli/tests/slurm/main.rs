@@ -1,0 +1,15 @@
+//! Jobs on a real Slurm, from a laptop over ssh (scripts/slurm.sh, tests/support/slurm.rs).
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests read their own surroundings"
+)]
+#![expect(unreachable_pub, reason = "shared by several test crates")]
+
+mod harness;
+#[path = "../support/slurm.rs"]
+mod slurm;
+#[path = "../../../core/tests/sshd/mod.rs"]
+mod sshd;
+#[path = "../support/mod.rs"]
+mod support;
