@@ -137,7 +137,6 @@ pub(super) fn request(executor: &SlurmExecutor, unit: &Unit<'_>) -> Result<Reque
         secrets,
         after: Vec::new(),
         members: shown,
-        after: Default::default(),
     })
 }
 
