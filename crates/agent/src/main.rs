@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! arguments ──▶ work:  stdin (Commands) ─┐
+//!          ├──▶ follow: files ──▶ mirror
 //!          ├──▶ run:   one Job in a file ┼▶ agent (event loop) ──▶ job (in hand) ──▶ spawn · reap
 //!                                                                  ├ claim · devices    before anything starts
 //!                                                                  ├ verdict · oom      what the ends mean
@@ -27,6 +28,8 @@ mod clock;
 mod conclude;
 #[cfg(target_os = "linux")]
 mod devices;
+#[cfg(target_os = "linux")]
+mod follow;
 #[cfg(target_os = "linux")]
 mod job;
 #[cfg(target_os = "linux")]

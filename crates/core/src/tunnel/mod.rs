@@ -48,7 +48,7 @@ pub use command::{Cmd, quote};
 pub use error::TunnelError;
 pub use follow::follow_without_agent;
 pub use local::LocalTunnel;
-pub use mirror::mirror_once;
+pub use mirror::{mirror, mirror_once};
 pub use settings::TunnelSettings;
 pub use ssh::{Login, OpenMaster, SshConnection, SshTunnel, open_masters};
 
