@@ -309,7 +309,7 @@ async fn a_thousand_jobs_are_sent_once_whatever_goes_wrong() {
 async fn a_thousand_jobs_in_arrays_are_sent_once() {
     let seed = seed("a_thousand_jobs_in_arrays");
     let mut lab = Lab::new(Settings {
-        max_array_size: 40,
+        max_array_size: 11,
         ..Settings::default()
     });
     lab.slurm.work(lasting(30.0));
@@ -318,11 +318,11 @@ async fn a_thousand_jobs_in_arrays_are_sent_once() {
     lab.slurm.no_faults();
     assert_eq!(handles.len(), 1000);
     let accepted = lab.slurm.accepted();
-    assert!(accepted.iter().any(|one| one.tasks == Some(40)));
+    assert!(accepted.iter().any(|one| one.tasks == Some(11)));
     assert!(
         accepted
             .iter()
-            .all(|one| one.tasks.is_none_or(|tasks| tasks <= 40))
+            .all(|one| one.tasks.is_none_or(|tasks| tasks <= 11))
     );
     let taken = lab.taken();
     let doubled: Vec<_> = taken.iter().filter(|(_, count)| **count != 1).collect();

@@ -91,7 +91,12 @@ pub(super) fn request(executor: &SlurmExecutor, unit: &Unit<'_>) -> Result<Reque
         .members
         .iter()
         .map(|member| {
-            let found = settings_of(executor, member)?;
+            let mut found = settings_of(executor, member)?;
+            // Slurm's own default differs from site to site.
+            let retries = member.job.retries;
+            found
+                .requeue
+                .get_or_insert(retries.preempted > 0 || retries.node > 0);
             Ok(Member {
                 unit: member,
                 size: found.size(),
@@ -410,10 +415,7 @@ fn hosts(members: &[Member<'_>], layout: Layout) -> Vec<u32> {
         Layout::Components => (0..components(members))
             .filter_map(|number| Some(first_of(members, number)?.first_node))
             .collect(),
-        Layout::Shared | Layout::Side if members.len() > 1 => {
-            members.iter().map(|member| member.first_node).collect()
-        }
-        Layout::Shared | Layout::Side => Vec::new(),
+        Layout::Shared | Layout::Side => members.iter().map(|member| member.first_node).collect(),
     }
 }
 
@@ -687,6 +689,7 @@ fn container(
     mounts.push(format!("{directory}:{directory}"));
     let workdir = &member.unit.job.workdir;
     let inside = workdir.starts_with(directory)
+        || workdir == "/"
         || settings.container_workdir.is_some()
         || settings.container_mounts.iter().any(|mount| {
             let there = mount.split(':').nth(1).unwrap_or_default();
