@@ -1,5 +1,9 @@
 //! The scheduler of Slurm's against a virtual cluster: what it promises, and that nothing is lost or doubled whatever goes
 //! wrong on the way. Each random run prints its seed; `MIZZEN_SEED` repeats one.
+#![expect(
+    clippy::print_stdout,
+    reason = "a seed is told so that a run can be repeated"
+)]
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 #![expect(
     clippy::disallowed_methods,
