@@ -66,6 +66,8 @@ setsid util-linux
 dot graphviz
 ssh openssh-client
 sshd openssh-server
+google-authenticator libpam-google-authenticator
+ip iproute2
 tar tar
 PROGRAMS
     if ((${#missing[@]} > 0)); then

@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
 use nix::pty::openpty;
-use sshd::{Sshd, keygen};
+use sshd::{PASSWORD, Sshd, keygen};
 use support::Session;
 
 struct Place {
@@ -22,7 +22,11 @@ struct Place {
 
 impl Place {
     fn start() -> Option<Place> {
-        let sshd = Sshd::start("")?;
+        // The agent is sent to the home there, which must not be the tester's own.
+        Place::with(Sshd::start("SetEnv HOME={folder}/there")?)
+    }
+
+    fn with(sshd: Sshd) -> Option<Place> {
         let config = sshd.folder.join("ssh_config").display().to_string();
         let session = Session::new();
         Some(Place {
@@ -63,7 +67,11 @@ fn a_connection_is_opened_listed_checked_and_closed() {
             checked.contains("open") && checked.contains("ROUND TRIP"),
             "{checked}"
         );
+        assert!(checked.contains("runs"), "{checked}");
     }
+    let checked = session.json(&["tunnel", "check", "--json"]);
+    assert_eq!(checked["tunnels"][0]["agent"], true);
+    assert!(checked["tunnels"][0]["round_trip"].as_f64().unwrap() < 5.0);
     assert_eq!(place.sshd.logins(), 1);
     assert!(session.ok(&["tunnel", "close", "box"]).contains("closed"));
     let checked = session.run(&["tunnel", "check", "box", "-F", &place.config]);
@@ -167,6 +175,50 @@ fn a_terminal_is_asked_once() {
     assert_eq!(status, Some(3), "{shown}");
     assert_eq!(shown.matches("passphrase for key").count(), 1, "{shown}");
     assert!(shown.contains("box refused the login"), "{shown}");
+    assert_eq!(place.sshd.logins(), 1);
+}
+
+#[test]
+fn a_password_and_a_code_are_asked_for_once() {
+    let Some(place) = Sshd::start_with_codes().and_then(Place::with) else {
+        return;
+    };
+    let password = format!("{PASSWORD}\n");
+    let code = |seconds| format!("{}\n", Sshd::code(seconds));
+    let refused = |answers: &[(&str, &str)]| {
+        let (status, shown) = on_terminal(&place, answers);
+        assert_eq!(status, Some(3), "{shown}");
+        assert!(shown.contains("box refused the login"), "{shown}");
+        assert!(!shown.contains(PASSWORD), "{shown}");
+        let listed = place.session.ok(&["tunnel", "list"]);
+        assert_eq!(listed, "no connection is open\n");
+    };
+    refused(&[("Password:", "battery staple\n")]);
+    refused(&[
+        ("Password:", &password),
+        ("Verification code:", &code(-3600)),
+    ]);
+    // Without a terminal nobody is asked, and it is said what would help.
+    let silent = place.session.run(&place.open());
+    assert_eq!(silent.status, 3, "{silent:?}");
+    assert!(
+        silent.stderr.contains("hint: `mizzen tunnel open box`"),
+        "{silent:?}"
+    );
+    assert_eq!(place.sshd.logins(), 0);
+
+    let answers = [("Password:", &*password), ("Verification code:", &code(0))];
+    let (status, shown) = on_terminal(&place, &answers);
+    assert_eq!(status, Some(0), "{shown}");
+    assert_eq!(shown.matches("Verification code:").count(), 1, "{shown}");
+    assert!(!shown.contains(PASSWORD), "{shown}");
+    // From now on nobody is asked, terminal or not.
+    for _ in 0..2 {
+        let checked = place.session.json(&["tunnel", "check", "box", "--json"]);
+        assert_eq!(checked["tunnels"][0]["agent"], true, "{checked}");
+    }
+    let (status, shown) = on_terminal(&place, &[]);
+    assert_eq!(status, Some(0), "{shown}");
     assert_eq!(place.sshd.logins(), 1);
 }
 

@@ -5,6 +5,8 @@
 mod place;
 mod sshd;
 
+use std::io::Write;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +15,7 @@ use mizzen_core::tunnel::{
     Cmd, ConnectionState, SshTunnel, Tunnel, TunnelError, TunnelSettings, connection,
 };
 use place::{HOSTILE, Place, every_sign, futures, runs, sh, split, wait};
-use sshd::kill;
+use sshd::{Sshd, kill};
 
 /// The processes of `mizzen-agent serve` of a place.
 fn serving(place: &Place) -> Vec<i32> {
@@ -437,5 +439,172 @@ fn files_go_over_it_too() {
         let gone = place.folder().join("gone");
         let error = tunnel.get(&gone, Utf8Path::new("back")).await.unwrap_err();
         assert!(matches!(error, TunnelError::Path { .. }), "{error}");
+    });
+}
+
+#[test]
+fn a_folder_that_cant_be_written_is_said_and_commands_go_on() {
+    let Some(place) = Place::with("") else { return };
+    let TunnelSettings::Ssh(tunnel) = place.settings() else {
+        unreachable!("it is ssh")
+    };
+    let settings = TunnelSettings::Ssh(SshTunnel {
+        job_dir: Some("/proc/jobs".into()),
+        ..tunnel
+    });
+    wait(async {
+        let tunnel = settings.open(&place.context());
+        let error = tunnel.agent().await.unwrap_err();
+        assert!(
+            matches!(
+                error,
+                TunnelError::Path { .. } | TunnelError::NoPermission { .. }
+            ),
+            "{error}"
+        );
+        assert_eq!(tunnel.run(&Cmd::new(["true"])).await.unwrap().status, 0);
+    });
+}
+
+#[test]
+fn a_cut_network_is_noticed_and_healed() {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let Some(mut sshd) = Sshd::prepare() else {
+        return;
+    };
+    sshd.address = THERE.to_owned();
+    sshd.port = 2222;
+    network.there();
+    sshd.begin("");
+    network.connect(sshd.process());
+    sshd.know("host_key");
+    sshd.config("");
+    let place = Place { sshd };
+    wait(async {
+        let tunnel = place.open();
+        let seconds = format!("5000{}", std::process::id());
+        let sleep = Cmd::new(["sleep", seconds.as_str()]);
+        let began = async {
+            while !runs(&seconds) {
+                tunnel.run(&Cmd::new(["true"])).await.unwrap();
+            }
+            network.set("down");
+            Instant::now()
+        };
+        let (ended, cut) = tokio::join!(tunnel.run(&sleep), began);
+        let error = ended.unwrap_err();
+        assert!(matches!(error, TunnelError::Interrupted { .. }), "{error}");
+        assert!(
+            cut.elapsed() < Duration::from_secs(16),
+            "{:?}",
+            cut.elapsed()
+        );
+        let fact = connection(&place.context(), &place.settings()).unwrap();
+        assert_eq!(fact.state, ConnectionState::Closed);
+        let error = until_fails(&*tunnel).await;
+        assert!(matches!(error, TunnelError::Unreachable { .. }), "{error}");
+        network.set("up");
+        while tunnel.run(&Cmd::new(["true"])).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        let fact = connection(&place.context(), &place.settings()).unwrap();
+        assert_eq!(fact.state, ConnectionState::Open);
+        for process in processes(|words| words == ["sleep", seconds.as_str()]) {
+            kill(process);
+        }
+    });
+}
+
+/// The server's address on the other side of a cable.
+const THERE: &str = "198.18.0.2";
+
+/// Two networks that only this test's thread, its server and their children see, with a cable between them.
+struct Network;
+
+impl Network {
+    /// `None`, said aloud, where no network can be made; in CI a failure.
+    fn new() -> Option<Network> {
+        let ip = Command::new("ip").arg("-V").output();
+        if !nix::unistd::geteuid().is_root() || ip.is_err() {
+            sshd::skip("a network needs root and Debian's package iproute2");
+            return None;
+        }
+        Some(Network)
+    }
+
+    /// What is started from now on is on the other side.
+    fn there(&self) {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        // The server listens before there is a cable.
+        ip(&["addr", "add", &format!("{THERE}/32"), "dev", "lo"]);
+        ip(&["link", "set", "lo", "up"]);
+    }
+
+    /// Comes to this side and lays a cable to the process on the other.
+    fn connect(&self, process: u32) {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        let process = process.to_string();
+        ip(&["link", "set", "lo", "up"]);
+        let cable = [
+            "link", "add", "here", "type", "veth", "peer", "name", "there",
+        ];
+        ip(&[&cable[..], &["netns", &process]].concat());
+        ip(&["addr", "add", "198.18.0.1/24", "dev", "here"]);
+        ip(&["link", "set", "here", "up"]);
+        let net = format!("--net=/proc/{process}/ns/net");
+        for words in [
+            &["addr", "add", "198.18.0.3/24", "dev", "there"][..],
+            &["link", "set", "there", "up"],
+        ] {
+            let mut command = Command::new("nsenter");
+            well(command.args([net.as_str(), "ip"]).args(words));
+        }
+    }
+
+    /// Cuts the cable, or mends it.
+    fn set(&self, state: &str) {
+        ip(&["link", "set", "here", state]);
+    }
+}
+
+fn ip(words: &[&str]) {
+    well(Command::new("ip").args(words));
+}
+
+fn well(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {output:?}");
+}
+
+#[test]
+fn a_warm_command_takes_milliseconds() {
+    let Some(place) = Place::with("") else { return };
+    wait(async {
+        let tunnel = place.open();
+        let connection = place.connect().await;
+        let idle = Cmd::new(["true"]);
+        let mut median = [Duration::ZERO; 2];
+        for (over, median) in [&*tunnel, &connection as &dyn Tunnel]
+            .iter()
+            .zip(&mut median)
+        {
+            over.run(&idle).await.unwrap();
+            let mut times = Vec::new();
+            for _ in 0..200 {
+                let began = Instant::now();
+                assert_eq!(over.run(&idle).await.unwrap().status, 0);
+                times.push(began.elapsed());
+            }
+            times.sort();
+            *median = times[times.len() / 2];
+        }
+        let [warm, session] = median;
+        let words = format!("true: {warm:?} over the channel, {session:?} by a session each\n");
+        std::io::stderr().write_all(words.as_bytes()).unwrap();
+        // Other tests may run meanwhile; both suffer the same.
+        assert!(warm < session, "{words}");
+        assert!(warm < Duration::from_millis(50), "{words}");
     });
 }

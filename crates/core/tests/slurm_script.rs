@@ -89,7 +89,7 @@ fn containers() {
             settings(json!({
                 "gpus_per_node": 8, "container_image": "nvcr.io#nvidia/pytorch:25.01-py3", "container_runtime": runtime,
                 "container_mounts": ["/$nemo_run/out:/out", "/data set:/data:ro"], "container_env": ["HF_HOME"],
-                "tunnel": {"kind": "local", "job_dir": "/scratch/me/jobs"}, "workdir": "/work/code",
+                "tunnel": {"kind": "local", "job_dir": "/scratch/me/jobs"}, "workdir": "/srv/code",
             })),
         );
         insta::assert_snapshot!(
@@ -432,13 +432,9 @@ fn a_group_ends_with_its_leader_or_its_first_failure() {
     let endless = [
         "sh",
         "-c",
-        "trap 'echo told; exit 9' TERM; echo ready >\"$MIZZEN_EXPERIMENT_DIR/ready\"; while :; do sleep 0.1; done",
+        "trap 'echo told; kill $!; exit 9' TERM; sleep 1000 & : >\"$MIZZEN_EXPERIMENT_DIR/ready\"; wait",
     ];
-    let after_ready = |status: &str| {
-        format!(
-            "while [ ! -e \"$MIZZEN_EXPERIMENT_DIR/ready\" ]; do sleep 0.1; done; exit {status}"
-        )
-    };
+    let after_ready = |status: &str| format!(": <\"$MIZZEN_EXPERIMENT_DIR/ready\"; exit {status}");
     for (leader, status, reason, code) in [
         (true, "0", "group-ended", 0),
         (true, "3", "group-failed", 3),
@@ -456,12 +452,15 @@ fn a_group_ends_with_its_leader_or_its_first_failure() {
         ];
         let submission = submission(&place.experiment, &unit);
         place.put(&submission, true);
+        place.pipe("ready");
         let output = place.run(&submission, 7);
         assert_eq!(
             output.status.code(),
             Some(code),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
+            "{}{}{}",
+            String::from_utf8_lossy(&output.stderr),
+            place.read("first/attempts/1/rank-0.log"),
+            place.read("second/attempts/1/rank-0.log"),
         );
         assert_eq!(place.read("second/attempts/1/rank-0.log"), "told\n");
         let second = place.read("second/attempts/1/concluded");
@@ -502,20 +501,11 @@ fn members_that_end_well_wait_for_each_other() {
     assert_eq!(place.told("scancel"), "");
 }
 
-/// Waits until a file is there: it is made by processes of the test's own.
-fn until_there(path: &camino::Utf8Path) {
-    let start = std::time::Instant::now();
-    while !path.exists() {
-        assert!(start.elapsed().as_secs() < 60, "{path} does not come");
-        std::thread::yield_now();
-    }
-}
-
 #[test]
 fn signals_reach_the_ranks() {
     for members in [1, 2] {
         let place = Place::new(&format!("signals-{members}"), "e");
-        let ready = "trap 'echo usr1; exit 0' USR1; : >\"$MIZZEN_JOB_DIR/ready\"; while :; do sleep 0.1; done";
+        let ready = "trap 'echo usr1; kill $!; exit 0' USR1; sleep 1000 & : >\"$MIZZEN_JOB_DIR/ready\"; wait";
         let names = ["a", "b"];
         let unit: Vec<_> = names[..members]
             .iter()
@@ -529,9 +519,12 @@ fn signals_reach_the_ranks() {
             .collect();
         let submission = submission(&place.experiment, &unit);
         place.put(&submission, true);
+        for name in &names[..members] {
+            place.pipe(&format!("{name}/ready"));
+        }
         let child = place.start(&submission, 7);
         for name in &names[..members] {
-            until_there(&place.experiment.join(name).join("ready"));
+            assert_eq!(place.read(&format!("{name}/ready")), "");
         }
         let status = Command::new("kill")
             .args(["-USR1", &child.id().to_string()])

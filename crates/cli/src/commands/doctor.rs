@@ -286,20 +286,29 @@ fn place(found: &ConfiguredExecutor, context: &Context) -> Vec<CheckDocument> {
         kind: found.kind.clone(),
         settings,
     };
-    let checks = executor::check(&found.name, &config, context);
+    check_place(&found.name, &config, context)
+}
+
+/// Looks at the place of one executor.
+pub(super) fn check_place(
+    name: &str,
+    config: &ExecutorConfig,
+    context: &Context,
+) -> Vec<CheckDocument> {
+    let checks = executor::check(name, config, context);
     if checks.is_empty() {
         return vec![fine(
-            &format!("executor {}", found.name),
-            format!("{}, nothing to check", found.kind),
+            &format!("executor {name}"),
+            format!("{}, nothing to check", config.kind),
         )];
     }
     checks
         .into_iter()
         .map(|check| CheckDocument {
-            name: if check.name.contains(&found.name) {
+            name: if check.name.contains(name) {
                 check.name
             } else {
-                format!("executor {}: {}", found.name, check.name)
+                format!("executor {name}: {}", check.name)
             },
             status: match check.status {
                 executor::CheckStatus::Ok => CheckStatus::Ok,
@@ -344,7 +353,8 @@ impl Show for Findings {
     }
 }
 
-fn line(check: &CheckDocument, page: &Page) -> String {
+/// A check for people.
+pub(super) fn line(check: &CheckDocument, page: &Page) -> String {
     let (sign, style) = match check.status {
         CheckStatus::Ok => ("✓", style::GOOD),
         CheckStatus::Warning => ("!", style::WARNING),

@@ -9,21 +9,22 @@ use mizzen_core::context::FixedId;
 use mizzen_core::model::ExperimentId;
 use mizzen_core::submit::{self, JobPreview};
 
+use super::doctor::{self, check_place};
 use super::launch::OnFailureArgs;
 use super::show::shell_line;
 use crate::prepare::{FileFormat, OrderedJobArgs, Source, prepare};
 use crate::render::documents::{
-    FileDocument, Layout, PlanDocument, PlannedJobDocument, VariableDocument, json,
+    CheckStatus, FileDocument, Layout, PlanDocument, PlannedJobDocument, VariableDocument, json,
 };
 use crate::render::text::count;
 use crate::render::time::duration;
 use crate::render::{Outcome, Page, Show, View, style};
-use crate::report::Report;
+use crate::report::{Report, Status};
 use crate::surroundings::Surroundings;
 
 /// Shows exactly what would be run; submits and writes nothing
 ///
-/// The command of each job is a line that can be pasted into a shell. Secrets are masked.
+/// The command of each job is a line that can be pasted into a shell. Secrets are masked. Without --check no place is asked.
 #[derive(Debug, Args)]
 pub(crate) struct PlanArgs {
     /// The experiment file (.toml, .yaml or .json), or - for standard input
@@ -39,6 +40,9 @@ pub(crate) struct PlanArgs {
     /// The job's name, for a command [default: the program's or the script's]
     #[arg(long, value_name = "JOB", conflicts_with = "file")]
     name: Option<String>,
+    /// Also look at the places that the jobs would run at: what would keep them from running, and when they could start
+    #[arg(long)]
+    check: bool,
     /// Print JSON (schema: `mizzen schema plan`)
     #[arg(long)]
     json: bool,
@@ -68,6 +72,16 @@ pub(crate) fn run(args: PlanArgs, surroundings: &Surroundings) -> Result<Outcome
     surroundings.context.ids = Arc::new(FixedId(id));
     let prepared = prepare(&source, &args.jobs, args.on_failure.word(), &surroundings)?;
     let jobs = submit::preview(&surroundings.context, &prepared.plan, &prepared.id)?;
+    let checks = args.check.then(|| {
+        let executors = prepared.plan.executors.iter();
+        executors
+            .flat_map(|(name, config)| check_place(name, config, &surroundings.context))
+            .collect::<Vec<_>>()
+    });
+    let failed = checks
+        .iter()
+        .flatten()
+        .any(|check| check.status == CheckStatus::Failed);
     let document = PlanDocument {
         title: prepared.plan.title.clone(),
         on_failure: serde_json::to_value(prepared.plan.on_failure)
@@ -76,8 +90,14 @@ pub(crate) fn run(args: PlanArgs, surroundings: &Surroundings) -> Result<Outcome
             .unwrap_or_default(),
         fingerprint: prepared.fingerprint,
         jobs: jobs.into_iter().map(planned_job).collect(),
+        checks,
     };
-    Ok(Outcome::show(Preview(document), args.json))
+    let status = if failed {
+        Status::Failed
+    } else {
+        Status::Succeeded
+    };
+    Ok(Outcome::show(Preview(document), args.json).with_status(status))
 }
 
 fn planned_job(job: JobPreview) -> PlannedJobDocument {
@@ -121,9 +141,18 @@ impl Show for Preview {
             document.on_failure,
             document.fingerprint,
         );
+        let mut last = None;
         for job in &document.jobs {
             text.push('\n');
             text.push_str(&job_text(job, page));
+            // The members of a group are sent together, by one request.
+            if last.replace(&job.request) != Some(&job.request) {
+                text.push_str(&scripts_text(job, page));
+            }
+        }
+        if let Some(checks) = &document.checks {
+            text.push('\n');
+            text.extend(checks.iter().map(|check| doctor::line(check, page)));
         }
         text
     }
@@ -131,6 +160,34 @@ impl Show for Preview {
     fn json(&self, layout: Layout) -> String {
         json(layout, &self.0)
     }
+}
+
+/// The scripts of a request that has some, beside the job's own files.
+fn scripts_text(job: &PlannedJobDocument, page: &Page) -> String {
+    let files = job.request["files"].as_array().into_iter().flatten();
+    let mut text = String::new();
+    for file in files {
+        let (Some(path), Some(contents)) = (file["path"].as_str(), file["contents"].as_str())
+        else {
+            continue;
+        };
+        let own = |file: &FileDocument| path.ends_with(&format!("/{}", file.path));
+        if job.files.iter().any(own) {
+            continue;
+        }
+        text.push_str(&format!(
+            "  {} {path}\n",
+            page.paint(style::FAINT, &format!("{:<8}", "script"))
+        ));
+        for line in contents.lines() {
+            text.push_str(&format!(
+                "  {:<8} │ {}\n",
+                "",
+                crate::render::text::printable(line)
+            ));
+        }
+    }
+    text
 }
 
 fn job_text(job: &PlannedJobDocument, page: &Page) -> String {

@@ -56,7 +56,7 @@ enum Action {
         #[command(flatten)]
         shape: Shape,
     },
-    /// Runs a command over a connection, or over each; never logs in
+    /// Runs a command over a connection, or over each, and tries mizzen's agent there; never logs in
     Check {
         #[command(flatten)]
         place: AnyPlace,
@@ -189,16 +189,31 @@ async fn open(
     } else {
         format!("{name} is connected already{how}")
     });
-    check(tunnel, context).await
+    measured(tunnel, &connection, context).await
 }
 
-/// Runs `true` over a connection that is open.
+/// Runs `true` over a connection that is open, as executors do: by the agent, where it runs.
 async fn check(tunnel: &SshTunnel, context: &Context) -> Result<TunnelDocument, TunnelError> {
-    let connection = tunnel.connect(context, Login::Never, &|_| {}).await?;
+    let channel = tunnel.open(context, Login::Never);
+    let agent = channel.agent().await?.is_some();
+    let document = measured(tunnel, &*channel, context).await?;
+    Ok(TunnelDocument {
+        agent: Some(agent),
+        ..document
+    })
+}
+
+/// Runs `true` and says how long it took.
+async fn measured(
+    tunnel: &SshTunnel,
+    over: &dyn Tunnel,
+    context: &Context,
+) -> Result<TunnelDocument, TunnelError> {
     let began = Instant::now();
     let command = Cmd::new(["true"]).timeout(CHECK_LIMIT);
-    connection.run(&command).await?.ok(&command)?;
+    over.run(&command).await?.ok(&command)?;
     let round_trip = began.elapsed().as_secs_f64();
+    let connection = tunnel.connect(context, Login::Never, &|_| {}).await?;
     let masters = open_masters(context).await?;
     let opened = masters
         .iter()
@@ -269,6 +284,7 @@ fn document(tunnel: &SshTunnel, state: TunnelState, opened: Option<Timestamp>) -
         ours: true,
         opened: opened.map(|time| time.to_text()),
         round_trip: None,
+        agent: None,
         error: None,
         hint: None,
     }
@@ -298,6 +314,7 @@ impl Show for Tunnels {
             Column::new("STATE"),
             Column::new("OPENED"),
             Column::new("ROUND TRIP").right(),
+            Column::new("AGENT"),
             Column::new("WHY").may_be_cut(),
         ]);
         for tunnel in &self.0.tunnels {
@@ -316,6 +333,11 @@ impl Show for Tunnels {
                     .unwrap_or_default()
                     .into(),
                 tunnel.round_trip.map(duration).unwrap_or_default().into(),
+                match tunnel.agent {
+                    Some(true) => Cell::from("runs"),
+                    Some(false) => Cell::styled("can't run", style::WARNING),
+                    None => Cell::from(""),
+                },
                 tunnel.error.clone().unwrap_or_default().into(),
             ]);
         }

@@ -217,6 +217,9 @@ pub(crate) struct PlanDocument {
     pub(crate) fingerprint: String,
     /// The jobs, in their order.
     pub(crate) jobs: Vec<PlannedJobDocument>,
+    /// With `--check`: what the places of the jobs were found to be like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) checks: Option<Vec<CheckDocument>>,
 }
 
 /// One planned job.
@@ -366,6 +369,8 @@ pub(crate) struct TunnelDocument {
     pub(crate) opened: Option<String>,
     /// The seconds that a command took which does nothing; null if none was run.
     pub(crate) round_trip: Option<f64>,
+    /// Whether mizzen's agent runs there; null if that was not tried. Without it each command takes a session of its own.
+    pub(crate) agent: Option<bool>,
     /// Why it does not work.
     pub(crate) error: Option<String>,
     /// What to do about it.

@@ -55,7 +55,7 @@ impl TunnelSettings {
     pub fn open(&self, context: &Context) -> Arc<dyn Tunnel> {
         match self {
             TunnelSettings::Local(local) => local.connect(context),
-            TunnelSettings::Ssh(ssh) => Arc::new(super::channel::Channel::new(ssh, context)),
+            TunnelSettings::Ssh(ssh) => ssh.open(context, Login::Silent),
         }
     }
 

@@ -15,10 +15,10 @@ const SEND_LIMIT: Duration = Duration::from_secs(600);
 /// What the scripts say once the file is whole.
 const WHOLE: &str = "whole";
 
-/// `$1`: the folder, `$2`: the file's name, `$3`: its size. Says where it is if it is there and whole, and whether it
+/// `$1`: the folder, from the home if it is relative, `$2`: the file's name, `$3`: its size. Says where it is if it is there and whole, and whether it
 /// runs. What the shell says of a file that it can't execute is an answer, not a failure.
 const TRY: &str = r#"
-case $1 in /*) path=$1/$2 ;; *) path=$PWD/$1/$2 ;; esac
+case $1 in /*) path=$1/$2 ;; *) path=${HOME:-$PWD}/$1/$2 ;; esac
 [ -f "$path" ] && [ "$(wc -c <"$path" 2>/dev/null)" -eq "$3" ] 2>/dev/null || { echo missing; exit 0; }
 [ -x "$path" ] || chmod 700 -- "$path" 2>/dev/null
 if "$path" --version >/dev/null 2>&1 </dev/null; then echo "whole runs $path"; else echo "whole fails $path"; fi"#;
@@ -26,9 +26,10 @@ if "$path" --version >/dev/null 2>&1 </dev/null; then echo "whole runs $path"; e
 /// As [`TRY`], with `$4`: a name that nobody else has. Reads the file from standard input.
 const SEND: &str = r#"
 umask 077
-mkdir -p -- "$1" && cat >"$1/$4" || { rm -f -- "$1/$4"; exit 1; }
-if [ "$(wc -c <"$1/$4")" -ne "$3" ]; then rm -f -- "$1/$4"; echo 'it did not arrive whole' >&2; exit 1; fi
-chmod 700 -- "$1/$4" && mv -f -- "$1/$4" "$1/$2" || { rm -f -- "$1/$4"; exit 1; }"#;
+case $1 in /*) folder=$1 ;; *) folder=${HOME:-$PWD}/$1 ;; esac
+mkdir -p -- "$folder" && cat >"$folder/$4" || { rm -f -- "$folder/$4"; exit 1; }
+if [ "$(wc -c <"$folder/$4")" -ne "$3" ]; then rm -f -- "$folder/$4"; echo 'it did not arrive whole' >&2; exit 1; fi
+chmod 700 -- "$folder/$4" && mv -f -- "$folder/$4" "$folder/$2" || { rm -f -- "$folder/$4"; exit 1; }"#;
 
 /// The agent below `job_dir`, or below the home folder of the other side; `None` if it does not run there.
 pub(super) async fn ship<T: Tunnel + ?Sized>(

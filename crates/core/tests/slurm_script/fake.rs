@@ -26,17 +26,20 @@ done
 exec {lock}>"$FAKE/lock"; flock "$lock"
 step=$SLURM_JOB_ID.$(wc -l <"$FAKE/steps"); echo "$step|$name" >>"$FAKE/steps"
 exec {lock}>&-
+# As with Slurm, a step is known before its tasks begin: they wait for this lock.
+exec {go}>"$FAKE/go-$step"; flock "$go"
 pids=()
 for ((rank = 0; rank < ntasks; rank++)); do
     SLURM_PROCID=$rank SLURM_NTASKS=$ntasks SLURM_NNODES=$nodes SLURM_NODEID=$((rank * nodes / ntasks)) SLURM_LOCALID=$((rank % ((ntasks + nodes - 1) / nodes))) \
-        SLURM_NTASKS_PER_NODE=$(((ntasks + nodes - 1) / nodes)) SLURM_STEP_ID=${step#*.} "$@" &
+        SLURM_NTASKS_PER_NODE=$(((ntasks + nodes - 1) / nodes)) SLURM_STEP_ID=${step#*.} bash -c 'flock "$0" true; exec "$@"' "$FAKE/go-$step" "$@" {go}>&- &
     pids+=($!)
 done
-echo "${pids[@]}" >"$FAKE/step-$step"
 trap 'kill -KILL "${pids[@]}" 2>/dev/null' TERM
+echo "${pids[@]}" >"$FAKE/step-$step"
+exec {go}>&-
 result=0
 for pid in "${pids[@]}"; do
-    while :; do wait "$pid"; status=$?; kill -0 "$pid" 2>/dev/null || break; done
+    wait "$pid"; while kill -0 "$pid" 2>/dev/null; do wait "$pid"; done; wait "$pid"; status=$?
     if [ $status -ne 0 ]; then [ $result -ne 0 ] || { result=$status; kill -TERM "${pids[@]}" 2>/dev/null; }; fi
 done
 rm "$FAKE/step-$step"
@@ -76,12 +79,13 @@ done
 if [ "$mode" = conclude ]; then printf '%s\n' "$all" >"$attempt/concluded"; exit 0; fi
 mkdir -p "$attempt/ranks/$SLURM_PROCID"
 ln -s x "$attempt/ranks/$SLURM_PROCID/agent" || exit 75
-"$@" >>"$attempt/rank-$SLURM_PROCID.log" 2>&1 &
-child=$!
 trap 'kill -TERM $child' TERM
 trap 'kill -USR1 $child' USR1
-while :; do wait $child; status=$?; kill -0 $child 2>/dev/null || break; done
-exit $status
+"$@" >>"$attempt/rank-$SLURM_PROCID.log" 2>&1 &
+child=$!
+wait $child
+while kill -0 $child 2>/dev/null; do wait $child; done
+wait $child
 "#;
 
 /// A place with a folder of an experiment.
@@ -177,6 +181,15 @@ impl Place {
     pub(crate) fn read(&self, path: &str) -> String {
         let path = self.experiment.join(path);
         std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// A named pipe: whoever opens it waits until somebody opens its other end.
+    pub(crate) fn pipe(&self, path: &str) {
+        let made = Command::new("mkfifo")
+            .arg(self.experiment.join(path))
+            .status()
+            .unwrap();
+        assert!(made.success());
     }
 
     /// What the fakes were told.

@@ -23,27 +23,101 @@ use std::time::Duration;
 /// A test that waits longer than this has failed.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
+/// What [`Sshd::start_with_codes`] asks for first.
+pub const PASSWORD: &str = "correct horse";
+/// Its hash, as crypt(3) makes it.
+const HASH: &str = "$6$mizzen$iGZ0eBeWEmTH.FQojOW8LY7KZiFk8SQugh5jL9SpneWGAWU9nbhloSHvo03E.r5NPqc8wCKgf3eubqI8FyRBv0";
+/// What its codes come from.
+const SECRET: &str = "JBSWY3DPEHPK3PXPJBSWY3DP";
+
 /// The server and what a client needs to reach it as `box`.
 pub struct Sshd {
     pub folder: PathBuf,
     pub port: u16,
+    /// Where clients find it.
+    pub address: String,
     program: PathBuf,
+    /// The words before the server's own.
+    wrapper: Vec<String>,
     server: Option<Child>,
     log: Arc<(Mutex<Vec<String>>, Condvar)>,
 }
 
 impl Sshd {
     /// A server that lets in this user with the key `key`. `None`, said aloud, where there is no sshd; in CI a failure.
+    ///
+    /// In `more`, `{folder}` is the server's folder.
     pub fn start(more: &str) -> Option<Sshd> {
+        let mut server = Sshd::prepare()?;
+        server.begin(more);
+        server.know("host_key");
+        server.config("");
+        Some(server)
+    }
+
+    /// A server that asks for a password and a one-time code ([`PASSWORD`], [`Sshd::code`]), by PAM. Its files of PAM and
+    /// its passwords are its own: nobody else sees them. `None`, said aloud, where that can't be; in CI a failure.
+    pub fn start_with_codes() -> Option<Sshd> {
+        let module = ["/lib", "/usr/lib", "/lib64", "/usr/lib64"]
+            .iter()
+            .any(|folder| {
+                let found = Command::new("find")
+                    .args([folder, "-name", "pam_google_authenticator.so"])
+                    .output();
+                found.is_ok_and(|found| !found.stdout.is_empty())
+            });
+        if !nix::unistd::geteuid().is_root() || !module {
+            skip("that needs root and Debian's package libpam-google-authenticator");
+            return None;
+        }
+        let mut server = Sshd::prepare()?;
+        let file = |name: &str| server.folder.join(name);
+        std::fs::create_dir(file("pam.d")).unwrap();
+        let secret = file("secret");
+        std::fs::write(&secret, format!("{SECRET}\n\" TOTP_AUTH\n")).unwrap();
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let pam = format!(
+            "auth requisite pam_unix.so nodelay\n\
+             auth required pam_google_authenticator.so secret={} user=root no_strict_owner\n\
+             account required pam_permit.so\nsession required pam_permit.so\n",
+            secret.display()
+        );
+        std::fs::write(file("pam.d/sshd"), pam).unwrap();
+        std::fs::write(file("shadow"), format!("root:{HASH}:20000:0:99999:7:::\n")).unwrap();
+        let bind = r#"mount --make-rprivate / && mount --bind "$1/pam.d" /etc/pam.d && \
+            mount --bind "$1/shadow" /etc/shadow && shift && exec "$@""#;
+        let folder = server.folder.display().to_string();
+        server.wrapper = ["unshare", "-m", "sh", "-c", bind, "sh", &folder]
+            .map(str::to_owned)
+            .to_vec();
+        server.begin(
+            "UsePAM yes\nKbdInteractiveAuthentication yes\nPubkeyAuthentication no\n\
+             AuthenticationMethods keyboard-interactive\nSetEnv HOME={folder}/there",
+        );
+        server.know("host_key");
+        server.config("");
+        Some(server)
+    }
+
+    /// A one-time code as a telephone shows it, `seconds` from now.
+    pub fn code(seconds: i64) -> String {
+        let script = "import base64,hashlib,hmac,struct,sys,time\n\
+            t=int(time.time()+int(sys.argv[2]))//30\n\
+            d=hmac.new(base64.b32decode(sys.argv[1]),struct.pack('>Q',t),hashlib.sha1).digest()\n\
+            o=d[-1]&15\nprint('%06d'%((struct.unpack('>I',d[o:o+4])[0]&0x7fffffff)%1000000))";
+        let printed = Command::new("python3")
+            .args(["-c", script, SECRET, &seconds.to_string()])
+            .output()
+            .unwrap();
+        assert!(printed.status.success(), "{printed:?}");
+        String::from_utf8(printed.stdout).unwrap().trim().to_owned()
+    }
+
+    /// The files of a server that is not started. `None`, said aloud, where there is no sshd; in CI a failure.
+    pub fn prepare() -> Option<Sshd> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let Some(program) = program() else {
-            assert!(
-                std::env::var("CI").as_deref() != Ok("true"),
-                "there is no sshd, and CI skips nothing"
-            );
-            // Not by a macro, whose words a test that passes does not show.
-            let words = "skipped: there is no sshd (Debian's package is openssh-server)\n";
-            std::io::stderr().write_all(words.as_bytes()).unwrap();
+            skip("there is no sshd (Debian's package is openssh-server)");
             return None;
         };
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -58,17 +132,20 @@ impl Sshd {
             keygen(&folder.join(name), "");
         }
         std::fs::copy(folder.join("key.pub"), folder.join("authorized_keys")).unwrap();
-        let mut server = Sshd {
+        Some(Sshd {
             folder,
             port: 0,
+            address: "127.0.0.1".to_owned(),
             program,
+            wrapper: Vec::new(),
             server: None,
             log: Arc::default(),
-        };
-        server.begin(more);
-        server.know("host_key");
-        server.config("");
-        Some(server)
+        })
+    }
+
+    /// The server's process.
+    pub fn process(&self) -> u32 {
+        self.server.as_ref().unwrap().id()
     }
 
     /// Starts the server, again on its port once it has one.
@@ -79,17 +156,22 @@ impl Sshd {
                 self.port = free.local_addr().unwrap().port();
             }
             let file = |name: &str| self.folder.join(name).display().to_string();
+            let more = more.replace("{folder}", &self.folder.display().to_string());
             // The first word counts: what a test wants stands before what is usual.
             let config = format!(
-                "{more}\nListenAddress 127.0.0.1\nPort {}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\n\
+                "{more}\nListenAddress {}\nPort {}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\n\
                  UsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\nMaxStartups 100\n\
                  LogLevel VERBOSE\nUseDNS no\nPrintMotd no\n",
+                self.address,
                 self.port,
                 file("host_key"),
                 file("authorized_keys")
             );
             std::fs::write(self.folder.join("sshd_config"), config).unwrap();
-            let mut server = Command::new(&self.program)
+            let program = self.program.to_str().unwrap().to_owned();
+            let words: Vec<&String> = self.wrapper.iter().chain([&program]).collect();
+            let mut server = Command::new(words[0])
+                .args(&words[1..])
                 .args(["-D", "-e", "-f", &file("sshd_config")])
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
@@ -167,7 +249,7 @@ impl Sshd {
     /// Makes a host key the known one.
     pub fn know(&self, key: &str) {
         let public = std::fs::read_to_string(self.folder.join(format!("{key}.pub"))).unwrap();
-        let line = format!("[127.0.0.1]:{} {public}", self.port);
+        let line = format!("[{}]:{} {public}", self.address, self.port);
         std::fs::write(self.folder.join("known_hosts"), line).unwrap();
     }
 
@@ -184,9 +266,9 @@ impl Sshd {
         }
         writeln!(
             text,
-            "  HostName 127.0.0.1\n  Port {}\n  IdentitiesOnly yes\n  IdentityAgent none\n  \
+            "  HostName {}\n  Port {}\n  IdentitiesOnly yes\n  IdentityAgent none\n  \
              UserKnownHostsFile {folder}/known_hosts\n  GlobalKnownHostsFile /dev/null",
-            self.port
+            self.address, self.port
         )
         .unwrap();
         let path = self.folder.join("ssh_config");
@@ -201,6 +283,17 @@ impl Drop for Sshd {
         self.stop();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Says that a test can't be done here; in CI that is a failure.
+pub fn skip(why: &str) {
+    assert!(
+        std::env::var("CI").as_deref() != Ok("true"),
+        "{why}, and CI skips nothing"
+    );
+    // Not by a macro, whose words a test that passes does not show.
+    let words = format!("skipped: {why}\n");
+    std::io::stderr().write_all(words.as_bytes()).unwrap();
 }
 
 /// A new key.

@@ -27,15 +27,14 @@ pub(super) fn flag_name(name: &str) -> String {
     name.trim_start_matches('-').replace('_', "-")
 }
 
-/// The number in a dependency: Slurm's own, or a handle's last part.
+/// The number in a dependency: Slurm's own, or a handle's (`slurm://<place>/12/<key>`, NeMo-Run's `slurm://nemo_run/12`).
 pub(super) fn job_number(dependency: &str) -> Option<&str> {
-    let last = dependency.rsplit('/').next().unwrap_or(dependency);
-    let (job, index) = match last.split_once('_') {
-        Some((job, index)) => (job, index),
-        None => (last, "0"),
-    };
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    (digits(job) && digits(index)).then_some(last)
+    let number = |part: &str| match part.split_once('_') {
+        Some((job, index)) => digits(job) && digits(index),
+        None => digits(part),
+    };
+    dependency.rsplit('/').take(2).find(|part| number(part))
 }
 
 /// The settings that are options of sbatch by themselves, by name. Texts are checked by [`problem`].
@@ -322,6 +321,8 @@ mod tests {
             ("12", Some("12")),
             ("slurm://cluster/12_3", Some("12_3")),
             ("slurm://nemo_run/7", Some("7")),
+            ("slurm://me@host:22/12_3/mz-x1-0-1", Some("12_3")),
+            ("slurm://12/7/x/y", None),
             ("x", None),
             ("", None),
             ("1_", None),

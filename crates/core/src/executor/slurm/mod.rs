@@ -18,8 +18,11 @@
 //! - srun does not take `--cpus-per-task` over from sbatch since 22.05.
 //! - `SLURM_EXPORT_ENV` from `--export=NONE` would empty the environment of the steps as well.
 
+mod check;
 mod directives;
 mod evidence;
+#[doc(hidden)]
+pub mod fake;
 pub mod payload;
 mod queue;
 mod render;
@@ -196,29 +199,14 @@ impl Executor for SlurmExecutor {
     }
 
     fn check(&self, context: &Context) -> Vec<Check> {
-        let _ = context;
-        let mut checks = vec![Check {
-            name: "place".to_owned(),
-            status: CheckStatus::Ok,
-            detail: self.settings.tunnel.place(),
-            hint: None,
-        }];
-        if self.settings.account.is_none() {
-            checks.push(Check {
-                name: "account".to_owned(),
-                status: CheckStatus::Warning,
-                detail: "no account is given: the cluster charges your default one".to_owned(),
-                hint: Some("write `account`, if the cluster has accounts".to_owned()),
-            });
-        }
         if !self.shares_files() && self.settings.tunnel.job_dir().is_none() {
-            checks.push(Check {
+            return vec![Check {
                 name: "tunnel.job_dir".to_owned(),
                 status: CheckStatus::Failed,
                 detail: "there is no folder for jobs' files on the cluster".to_owned(),
                 hint: Some(render::JOB_DIR_HINT.to_owned()),
-            });
+            }];
         }
-        checks
+        check::check(&self.settings, context)
     }
 }

@@ -49,6 +49,8 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(60);
 pub(super) struct Channel {
     settings: SshTunnel,
     context: Context,
+    /// What may be done to get a connection.
+    login: Login,
     facts: Facts,
     state: Mutex<State>,
 }
@@ -78,8 +80,14 @@ struct Failing {
 }
 
 impl Channel {
-    pub(super) fn new(settings: &SshTunnel, context: &Context) -> Channel {
+    /// `login` is at most [`Login::Silent`]: nobody is asked in the middle of something.
+    pub(super) fn new(settings: &SshTunnel, context: &Context, login: Login) -> Channel {
         Channel {
+            login: if login == Login::Terminal {
+                Login::Silent
+            } else {
+                login
+            },
             facts: Facts::new(context, &TunnelSettings::Ssh(settings.clone())),
             settings: settings.clone(),
             context: context.clone(),
@@ -118,7 +126,10 @@ impl Channel {
                 Ok(link)
             }
             Err(error) => {
-                self.facts.closed(&error.to_string());
+                // That nobody has opened one is no news about the place.
+                if !matches!(error, TunnelError::NotOpen { .. }) {
+                    self.facts.closed(&error.to_string());
+                }
                 let before = state.failing.take();
                 state.failing = Some(Failing::new(error.clone(), before, may_log_in));
                 Err(error)
@@ -127,11 +138,7 @@ impl Channel {
     }
 
     async fn connect(&self, may_log_in: bool) -> Result<Link, TunnelError> {
-        let login = if may_log_in {
-            Login::Silent
-        } else {
-            Login::Never
-        };
+        let login = if may_log_in { self.login } else { Login::Never };
         let connect = self.settings.connect(&self.context, login, &|_| {});
         let connection = self.within(connect).await?;
         let agent = match connection.agent().await {

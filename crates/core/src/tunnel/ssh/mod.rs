@@ -13,11 +13,14 @@ mod master;
 mod script;
 mod words;
 
+use std::sync::Arc;
+
 use camino::Utf8PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::TunnelError;
+use super::channel::Channel;
+use super::{Tunnel, TunnelError};
 use crate::context::Context;
 
 pub use connection::SshConnection;
@@ -110,6 +113,13 @@ impl SshTunnel {
         self.check()?;
         let master = master::get(self, context, login, say).await?;
         Ok(SshConnection::new(self.clone(), context.clone(), master))
+    }
+
+    /// A tunnel that connects when it is first used, as far as `login` allows, and heals by itself. It never asks anybody:
+    /// [`Login::Terminal`] is taken for [`Login::Silent`].
+    #[must_use]
+    pub fn open(&self, context: &Context, login: Login) -> Arc<dyn Tunnel> {
+        Arc::new(Channel::new(self, context, login))
     }
 
     /// Closes the connection of ours, if one is open. The user's own are left alone. Answers whether one was open.

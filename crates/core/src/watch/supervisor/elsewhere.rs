@@ -424,7 +424,10 @@ impl Supervisor<'_> {
                     .map_or(1.0, |scheduler| scheduler.pace());
                 self.places[place].next_look = now + Duration::from_secs_f64(pace);
                 // Not being able to ask says nothing about the jobs.
-                for seen in answer.unwrap_or_default() {
+                let mut answer = answer.unwrap_or_default();
+                // In the jobs' order: what one reads in a log should not depend on a table's.
+                answer.sort_by_key(|seen| self.active.get(&seen.handle).map(|one| one.unit));
+                for seen in answer {
                     self.seen_elsewhere(place, seen).await?;
                 }
             }

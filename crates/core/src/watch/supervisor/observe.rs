@@ -188,6 +188,12 @@ impl Supervisor<'_> {
                 end.state = JobState::Cancelled;
                 end.cause = Some(Cause::Cancelled);
             }
+            // That its place calls it cancelled is nothing new either.
+            for end in ends.iter_mut() {
+                if end.cause == Some(Cause::Cancelled) {
+                    end.message = None;
+                }
+            }
         }
         let failed = ends.iter().any(|end| end.state == JobState::Failed);
         let budgets = if failed {
