@@ -12,7 +12,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use mizzen_agent::record::ExitRecord;
@@ -33,10 +32,10 @@ use crate::executor::{
 use crate::model::{CancelMode, Handle, SubmissionKey, Timestamp};
 use crate::tunnel::{Cmd, Tunnel};
 
-/// How long a record may take to be seen after Slurm says that a job has ended: files come late from other nodes.
-const RECORD_LATE: Duration = Duration::from_secs(15);
-/// How long a job that nothing knows of is looked for.
-const LOST_AFTER: Duration = Duration::from_secs(180);
+/// For how many seconds a record may take to be seen after Slurm says that a job has ended: files come late from other nodes.
+const RECORD_LATE: f64 = 15.0;
+/// For how many seconds a job that nothing knows of is looked for.
+const LOST_AFTER: f64 = 180.0;
 /// And how often at least.
 const LOST_LOOKS: u32 = 5;
 /// An expected start is told to this many seconds.
@@ -88,6 +87,12 @@ struct Watched {
     /// Its number, such as `12` or `12_3`.
     id: String,
     experiment: String,
+    /// Its key.
+    key: String,
+    /// The key in its row, once that was seen: in an array the first task's.
+    shown: Option<String>,
+    /// It is to end: somebody here has said so.
+    cancelled: bool,
     directory: String,
     folders: Vec<String>,
     /// The attempt that it was submitted as.
@@ -95,7 +100,7 @@ struct Watched {
     /// It need not be in an answer that is older.
     since: Timestamp,
     /// Since when the evidence of its end is looked for, and how often that was done.
-    missing: Option<(Instant, u32)>,
+    missing: Option<(Timestamp, u32)>,
     /// The nodes of its last run.
     nodes: String,
     /// How the runs before the last one ended, by their number.
@@ -113,8 +118,11 @@ impl Watched {
 
     /// The row is of this job, and not of one that got its number later.
     fn is_mine(&self, row: &Row) -> bool {
-        row.key()
-            .is_none_or(|key| key.starts_with(&format!("mz-{}-", self.experiment)))
+        row.key().is_some_and(|key| match &self.shown {
+            Some(shown) => shown == key,
+            None if self.id.contains('_') => key.starts_with(&format!("mz-{}-", self.experiment)),
+            None => self.key == key,
+        })
     }
 }
 
@@ -375,6 +383,9 @@ impl Scheduler for SlurmScheduler {
         let watched = Watched {
             id: id.to_owned(),
             experiment: experiment.to_owned(),
+            key: key.to_owned(),
+            shown: None,
+            cancelled: false,
             directory: submission.directory,
             folders: submission.folders,
             first: submission.attempt,
@@ -439,7 +450,8 @@ impl Scheduler for SlurmScheduler {
                 .lines()
                 .filter_map(|line| line.strip_prefix("claim "))
                 .collect();
-            let mut arrays: HashMap<&str, (&str, usize)> = HashMap::new();
+            // A key may stand in several: one that was never accepted may be sent again with others.
+            let mut arrays: HashMap<&str, Vec<(&str, usize)>> = HashMap::new();
             let mut next: HashMap<&str, usize> = HashMap::new();
             for line in answer.lines() {
                 let Some((array, key)) = line
@@ -449,7 +461,7 @@ impl Scheduler for SlurmScheduler {
                     continue;
                 };
                 let index = next.entry(array).or_insert(0);
-                arrays.insert(key, (array, *index));
+                arrays.entry(key).or_default().push((array, *index));
                 *index += 1;
             }
             for (position, number) in numbers.into_iter().enumerate() {
@@ -466,12 +478,13 @@ impl Scheduler for SlurmScheduler {
                         .map(|row| row.id.clone())
                 };
                 let member = || {
-                    let (array, index) = arrays.get(key)?;
-                    by_key
-                        .get(array)?
-                        .iter()
-                        .find(|row| row.id.ends_with(&format!("_{index}")))
-                        .map(|row| row.id.clone())
+                    arrays.get(key)?.iter().find_map(|(array, index)| {
+                        by_key
+                            .get(array)?
+                            .iter()
+                            .find(|row| row.id.ends_with(&format!("_{index}")))
+                            .map(|row| row.id.clone())
+                    })
                 };
                 found[number] = claimed.or_else(single).or_else(member);
             }
@@ -517,6 +530,9 @@ impl Scheduler for SlurmScheduler {
                 .get(job.id.as_str())
                 .copied()
                 .filter(|row| job.is_mine(row));
+            if let Some(key) = row.and_then(Row::key) {
+                job.shown.get_or_insert_with(|| key.to_owned());
+            }
             let restarts = row.map_or(0, |row| row.restarts);
             let told = row.and_then(|row| SlurmScheduler::told(&job, row));
             let unknown: Vec<u32> = (0..restarts)
@@ -543,6 +559,11 @@ impl Scheduler for SlurmScheduler {
                 };
                 for folder in job.attempt_dirs(last) {
                     wanted.push((job.directory.clone(), folder));
+                }
+                if row.is_none() {
+                    for folder in job.attempt_dirs(last + 1) {
+                        wanted.push((job.directory.clone(), folder));
+                    }
                 }
             } else {
                 job.missing = None;
@@ -572,12 +593,36 @@ impl Scheduler for SlurmScheduler {
             Err(_) => (HashMap::new(), false),
         };
         for mut one in open {
-            let runs = accounting.get(&one.job.id);
+            // A number may have been another job's; where the accounting keeps no comments nobody can tell.
+            let runs: Option<Vec<Row>> = accounting.get(&one.job.id).map(|rows| {
+                let mine = |row: &&Row| row.key().is_none() || one.job.is_mine(row);
+                rows.iter().filter(mine).cloned().collect()
+            });
+            let runs = runs.as_ref();
             let members = one.job.folders.len();
             for restart in std::mem::take(&mut one.unknown) {
                 let found: Vec<Found> = found.by_ref().take(members).collect();
                 let ends = self.end_of_run(&one.job, restart, found, runs).await;
                 one.job.restarts.insert(restart, ends);
+            }
+            let folders: Vec<Found> = match one.looks {
+                true => found.by_ref().take(members).collect(),
+                false => Vec::new(),
+            };
+            // It was restarted while nobody looked, and is forgotten already: the next look is for the run after this one.
+            let mut went_on = false;
+            if one.looks && one.row.is_none() {
+                let next: Vec<Found> = found.by_ref().take(members).collect();
+                let begun = |one_found: &Found| one_found.claim.as_ref() == Some(&one.job.id);
+                went_on = next.iter().any(begun);
+            }
+            if went_on {
+                let restart = one.job.restarts.keys().max().map_or(0, |last| last + 1);
+                let ends = self
+                    .end_of_run(&one.job, restart, folders.clone(), runs)
+                    .await;
+                one.job.restarts.insert(restart, ends);
+                one.job.missing = None;
             }
             for (restart, ends) in &one.job.restarts {
                 observations.push(Observation {
@@ -589,12 +634,9 @@ impl Scheduler for SlurmScheduler {
                     },
                 });
             }
-            let folders: Vec<Found> = match one.looks {
-                true => found.by_ref().take(members).collect(),
-                false => Vec::new(),
-            };
             let observed = match one.told.take() {
                 Some(told) => Some(told),
+                None if went_on => None,
                 None => self.conclude(&mut one, folders, runs, asked).await,
             };
             if let Some(observed) = observed {
@@ -605,6 +647,7 @@ impl Scheduler for SlurmScheduler {
             }
             let mut state = self.lock();
             if let Some(known) = state.jobs.get_mut(&one.handle) {
+                one.job.cancelled |= known.cancelled;
                 *known = one.job;
             }
         }
@@ -624,10 +667,18 @@ impl Scheduler for SlurmScheduler {
     }
 
     async fn cancel_many(&self, handles: &[Handle], mode: CancelMode) -> Result<(), CancelError> {
-        let ids: Vec<String> = handles
-            .iter()
-            .filter_map(|handle| id_of(handle).map(str::to_owned))
-            .collect();
+        let ids: Vec<String> = {
+            let mut state = self.lock();
+            let id = |handle: &Handle| match state.jobs.get_mut(handle) {
+                // Another job may run the attempt than the one that the handle names.
+                Some(job) => {
+                    job.cancelled = true;
+                    Some(job.id.clone())
+                }
+                None => id_of(handle).map(str::to_owned),
+            };
+            handles.iter().filter_map(id).collect()
+        };
         for ids in ids.chunks(500) {
             let mut commands = Vec::new();
             if mode == CancelMode::Kill {
@@ -697,10 +748,10 @@ impl SlurmScheduler {
         }
         let records: Vec<Option<ExitRecord>> =
             folders.into_iter().map(|found| found.record).collect();
-        let now = Instant::now();
+        let now = self.context.clock.now();
         let (since, looks) = one.job.missing.get_or_insert((now, 0));
         *looks += 1;
-        let (waited, looks) = (now.duration_since(*since), *looks);
+        let (waited, looks) = (now.seconds_since(*since), *looks);
         let last = accounting.and_then(|runs| runs.last());
         let word = one.ended.zip(one.row.as_ref()).or_else(|| {
             let row = last?;
@@ -723,6 +774,10 @@ impl SlurmScheduler {
             Some(_) => None,
             None if complete && (accounting_asked || waited >= RECORD_LATE) => Some(
                 Observed::Ended(records.into_iter().flatten().map(end_from_record).collect()),
+            ),
+            // A waiting task of an array leaves no trace when it is cancelled.
+            None if one.job.cancelled && !begun && waited >= RECORD_LATE && looks > 1 => Some(
+                Observed::Ended(evidence::ends(End::Cancelled, &Row::default(), records)),
             ),
             None if !alive && waited >= LOST_AFTER && looks >= LOST_LOOKS && accounting_asked => {
                 Some(Observed::Ended(evidence::lost(members)))
