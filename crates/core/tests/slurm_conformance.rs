@@ -486,6 +486,8 @@ async fn of_a_thousand_none_is_lost_and_none_is_doubled() {
         println!("seed {seed}");
         let place = Place::new(Settings {
             nodes: 64,
+            // Most wait, so that they are found by their keys; some run, so that they are found by their claims.
+            max_running: Some(4),
             max_array_size: 1 + seed as usize * 7,
             ..Settings::default()
         });
@@ -495,6 +497,7 @@ async fn of_a_thousand_none_is_lost_and_none_is_doubled() {
         place.slurm.random_faults(seed, faults());
         let handles = deliver(&place, &requests, &mut dice).await;
         place.slurm.no_faults();
+        place.slurm.settings(|all| all.max_running = None);
         place.slurm.advance(2000.0);
         sent += requests.len();
         let accepted: usize = place
@@ -810,7 +813,11 @@ async fn comments_hide_no_job() {
         &long,
         &wide,
     ] {
-        let place = Place::new(Settings::default());
+        // It waits: once it runs, its claim would tell.
+        let place = Place::new(Settings {
+            max_running: Some(0),
+            ..Settings::default()
+        });
         let client = place.client();
         let request = place.request(0, json!({"arrays": false, "comment": comment}));
         place
@@ -826,11 +833,9 @@ async fn comments_hide_no_job() {
         let other = place.request(7, single());
         assert_eq!(client.find(&other.key, &other).await.unwrap(), None);
         client.watch(&handle, &request);
-        assert_eq!(
-            place.end(client.as_ref(), &handle).await,
-            WELL,
-            "{comment:?}"
-        );
+        place.slurm.settings(|all| all.max_running = None);
+        let end = place.end(client.as_ref(), &handle).await;
+        assert_eq!(end, WELL, "{comment:?}");
     }
 }
 

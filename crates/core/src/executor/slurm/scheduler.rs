@@ -45,15 +45,20 @@ const START_STEP: i64 = 600;
 /// file that was touched of late if there is one.
 const RECORDS: &str = r#"cd -- "$1" || exit
 while IFS= read -r folder; do
-  printf '%s ' "$(readlink "$folder/job" 2>/dev/null || echo -)"
+  if [ -L "$folder/job" ]; then printf '%s ' "$(readlink "$folder/job" || echo -)"; else printf -- '- '; fi
   if [ -f "$folder/exit.json" ]; then tr -d '\n' <"$folder/exit.json"; echo
-  else printf -- '-'; find "$folder/ranks" -name heartbeat -mmin -2 2>/dev/null | head -n 1 | tr -d '\n'; echo
+  else
+    printf -- '-'
+    if [ -d "$folder/ranks" ]; then find "$folder/ranks" -name heartbeat -mmin -2 2>/dev/null | head -n 1 | tr -d '\n'; fi
+    echo
   fi
 done"#;
 
 /// Prints the claims of the attempts on standard input, and the keys of all arrays.
 const CLAIMS: &str = r#"cd -- "$1" 2>/dev/null || exit 0
-while IFS= read -r folder; do printf 'claim %s\n' "$(readlink "$folder/job" 2>/dev/null || echo -)"; done
+while IFS= read -r folder; do
+  if [ -L "$folder/job" ]; then printf 'claim %s\n' "$(readlink "$folder/job" || echo -)"; else echo 'claim -'; fi
+done
 for array in "$2"/*/keys; do
   [ -f "$array" ] || continue
   folder=${array%/keys}; name=${folder##*/}
