@@ -118,12 +118,15 @@ impl Dice {
     }
 }
 
+/// A command, how probable a fault of it is, and the fault.
+type Chance = (Kind, f64, Fault);
+
 /// The faults that are to come.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     calls: BTreeMap<Kind, u64>,
     planned: BTreeMap<(Kind, u64), Fault>,
-    random: Option<(Dice, Vec<(Kind, f64, Fault)>)>,
+    random: Option<(Dice, Vec<Chance>)>,
 }
 
 impl Faults {
