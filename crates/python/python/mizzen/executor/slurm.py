@@ -170,6 +170,7 @@ class SlurmExecutor(Executor):
     segment: int | None = None
     network: str | None = None
     switches: int | str | None = None
+    array: str | None = None
     open_mode: str = "append"
     requeue: bool | None = None
     nice: int | None = None
