@@ -20,6 +20,7 @@ The small process beside every mizzen job: starts its ranks, watches them, ends 
 
 Usage: mizzen-agent work          take commands on stdin, report on stdout, one JSON object a line
        mizzen-agent run FILE      run the job that FILE describes (JSON; `-` for stdin)
+       mizzen-agent follow [--once]  tell a mirror what jobs write: folders on stdin, their files on stdout
        mizzen-agent rank --attempt DIR --key KEY --name NAME [--grace S] [--timeout S] [--rank R] -- PROGRAM [ARG...]
                                  run one task of a step as rank R of an attempt (without --rank: SLURM_PROCID)
        mizzen-agent conclude --attempt DIR --key KEY --name NAME --ranks N --status S [--log FILE] [--end HOW]
@@ -42,6 +43,7 @@ const NOT_STARTED: u8 = 127;
 enum Mode {
     Work,
     Run(PathBuf),
+    Follow { once: bool },
     Rank(Box<Job>),
     Conclude(Conclude),
     Serve,
@@ -57,6 +59,9 @@ pub(crate) fn main() -> ExitCode {
             .and_then(Agent::work)
             .map_or_else(|error| no_agent(&error), |()| 0),
         Ok(Mode::Run(file)) => run(&file),
+        Ok(Mode::Follow { once }) => {
+            crate::follow::follow(once).map_or_else(|error| no_agent(&error), |()| 0)
+        }
         Ok(Mode::Rank(job)) => do_job(*job),
         Ok(Mode::Conclude(conclude)) => return conclude.run(),
         Ok(Mode::Serve) => crate::serve::serve().map_or_else(|error| no_agent(&error), |()| 0),
@@ -82,6 +87,8 @@ fn mode(arguments: &[OsString]) -> Result<Mode, String> {
         ["conclude", ..] => Conclude::read(&arguments[1..]).map(Mode::Conclude),
         ["serve"] => Ok(Mode::Serve),
         ["run", _] => Ok(Mode::Run(PathBuf::from(&arguments[1]))),
+        ["follow"] => Ok(Mode::Follow { once: false }),
+        ["follow", "--once"] => Ok(Mode::Follow { once: true }),
         ["--version" | "-V"] => Ok(Mode::Say(
             concat!("mizzen-agent ", env!("CARGO_PKG_VERSION"), "\n").to_owned(),
         )),

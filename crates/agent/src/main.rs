@@ -2,11 +2,14 @@
 //!
 //! ```text
 //! arguments ──▶ work:  stdin (Commands) ─┐
+//!          ├──▶ follow: files ──▶ mirror
 //!          ├──▶ run:   one Job in a file ┼▶ agent (event loop) ──▶ job (in hand) ──▶ spawn · reap
 //!                                                                  ├ claim · devices    before anything starts
 //!                                                                  ├ verdict · oom      what the ends mean
 //!                                                                  └ tail · writer      what stays on disk
 //! ```
+//!
+//! `serve` shares nothing with these: it runs commands for a tunnel (`serve.rs`), and no jobs.
 //!
 //! One thread, one `ppoll`: descriptors, signals and timers meet in `agent`, nothing else waits. All of it is Linux:
 //! elsewhere the program says so and ends.
@@ -25,6 +28,8 @@ mod clock;
 mod conclude;
 #[cfg(target_os = "linux")]
 mod devices;
+#[cfg(target_os = "linux")]
+mod follow;
 #[cfg(target_os = "linux")]
 mod job;
 #[cfg(target_os = "linux")]

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from mizzen.launcher import Launcher as Launcher
     from mizzen.packager import Packager as Packager
     from mizzen.plugin import Plugin as Plugin
+    from mizzen.tunnel import LocalTunnel as LocalTunnel, SSHTunnel as SSHTunnel
 
 __package_name__ = "mizzen"
 __version__ = "0.1.0"
@@ -112,8 +113,9 @@ _MODULES = {
     "mizzen.launcher": ("Launcher",),
     "mizzen.packager": ("Packager",),
     "mizzen.plugin": ("Plugin",),
+    "mizzen.tunnel": ("LocalTunnel", "SSHTunnel"),
 }
-_SUBMODULES = ("cli", "config", "errors", "executor", "experiment", "job", "launcher", "packager", "plugin")
+_SUBMODULES = ("cli", "config", "errors", "executor", "experiment", "job", "launcher", "packager", "plugin", "tunnel")
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [*_HOMES, "cli", "__version__", "__package_name__"]

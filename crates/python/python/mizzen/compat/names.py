@@ -66,7 +66,7 @@ _CLI_NAMES = _of(
 )
 _PACKAGING = {**_of("mizzen.packager", "Packager"), **_missing("GitArchivePackager", "HybridPackager", "PatternPackager")}
 _LAUNCHING = {**_of("mizzen.launcher", "Launcher"), **_missing("FaultTolerance", "SlurmRay", "SlurmTemplate", "Torchrun")}
-_TUNNEL = _missing("LocalTunnel", "SSHTunnel")
+_TUNNEL = _of("mizzen.tunnel", "LocalTunnel", "SSHTunnel")
 _JOBS = _of(_EXPERIMENT, "Job", "JobGroup")
 
 #: For each module of NeMo-Run's: its names, and where they are. Nothing behind a name: Mizzen may have it one day
@@ -141,7 +141,7 @@ MODULES: dict[str, dict[str, str]] = {
     "nemo_run.core.packaging.hybrid": _missing("HybridPackager"),
     "nemo_run.core.packaging.pattern": _missing("PatternPackager"),
     "nemo_run.core.tunnel": _TUNNEL,
-    "nemo_run.core.tunnel.client": {**_TUNNEL, **_missing("PackagingJob", "Tunnel")},
+    "nemo_run.core.tunnel.client": {**_TUNNEL, **_of("mizzen.tunnel", "Tunnel"), **_missing("PackagingJob")},
     "nemo_run.devspace": _missing("DevSpace"),
     "nemo_run.devspace.base": _missing("DevSpace"),
     "nemo_run.exceptions": {
@@ -190,8 +190,8 @@ NEW_HOMES: dict[str, str] = {
     "nemo_run.core.frontend": "it leaves the console and logging alone",
     "nemo_run.core.runners": "jobs run `mizzen.job.runner`, which travels with them",
     "nemo_run.core.serialization": "documents are `Config.to_yaml()`, `to_json()` and `to_toml()`, read by `mizzen.config.loads`",
-    "nemo_run.core.tunnel.rsync": "it has no tunnels yet",
-    "nemo_run.core.tunnel.server": "it has no tunnels yet",
+    "nemo_run.core.tunnel.rsync": "files are sent over the connection that is open, by `mizzen` itself",
+    "nemo_run.core.tunnel.server": "it has no devspaces yet",
     "nemo_run.run.logs": "logs are `Experiment.logs` and `mizzen logs`",
     "nemo_run.run.task": "a task is run directly by `run.run(task, direct=True)`",
     "nemo_run.run.torchx_backend": "nothing of TorchX is used: executors are `mizzen.executor`",
