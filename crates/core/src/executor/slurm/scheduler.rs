@@ -649,6 +649,18 @@ impl Scheduler for SlurmScheduler {
                 None => self.conclude(&mut one, folders, runs, asked).await,
             };
             if let Some(observed) = observed {
+                // A short job was never seen to run: where it did is told with its end.
+                if let (Observed::Ended(ends), Some(row)) = (&observed, &one.row)
+                    && let Some(record) = ends.iter().find_map(|end| end.record.as_ref())
+                {
+                    observations.push(Observation {
+                        handle: one.handle.clone(),
+                        observed: Observed::Running {
+                            nodes: queue::nodes(&row.nodes),
+                            since: Timestamp(record.started),
+                        },
+                    });
+                }
                 observations.push(Observation {
                     handle: one.handle.clone(),
                     observed,
