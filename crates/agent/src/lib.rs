@@ -6,6 +6,8 @@
 //!            ◀── record::ExitRecord ── attempt folder (agent, rank-<r>.log, heartbeat, exit.json)
 //! mirror     ◀── following ──── mizzen-agent follow: what jobs write
 //!            ─── identity ──▶ does that agent still live? what did it leave behind?
+//! tunnel ── frames::Ask ──▶ mizzen-agent serve ──▶ commands
+//!        ◀── frames::Answer ──┘
 //! ```
 //!
 //! The library is what others may use; the agent's own behaviour lives in the binary. It reads no environment and no

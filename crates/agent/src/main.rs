@@ -9,6 +9,8 @@
 //!          └──▶ follow: what jobs write, to a mirror
 //! ```
 //!
+//! `serve` shares nothing with these: it runs commands for a tunnel (`serve.rs`), and no jobs.
+//!
 //! One thread, one `ppoll`: descriptors, signals and timers meet in `agent`, nothing else waits. All of it is Linux:
 //! elsewhere the program says so and ends.
 

@@ -89,7 +89,7 @@ fn containers() {
             settings(json!({
                 "gpus_per_node": 8, "container_image": "nvcr.io#nvidia/pytorch:25.01-py3", "container_runtime": runtime,
                 "container_mounts": ["/$nemo_run/out:/out", "/data set:/data:ro"], "container_env": ["HF_HOME"],
-                "tunnel": {"kind": "local", "job_dir": "/scratch/me/jobs"}, "workdir": "/work/code",
+                "tunnel": {"kind": "local", "job_dir": "/scratch/me/jobs"}, "workdir": "/srv/code",
             })),
         );
         insta::assert_snapshot!(

@@ -141,9 +141,14 @@ impl Show for Preview {
             document.on_failure,
             document.fingerprint,
         );
+        let mut last = None;
         for job in &document.jobs {
             text.push('\n');
             text.push_str(&job_text(job, page));
+            // The members of a group are sent together, by one request.
+            if last.replace(&job.request) != Some(&job.request) {
+                text.push_str(&scripts_text(job, page));
+            }
         }
         if let Some(checks) = &document.checks {
             text.push('\n');
@@ -155,6 +160,34 @@ impl Show for Preview {
     fn json(&self, layout: Layout) -> String {
         json(layout, &self.0)
     }
+}
+
+/// The scripts of a request that has some, beside the job's own files.
+fn scripts_text(job: &PlannedJobDocument, page: &Page) -> String {
+    let files = job.request["files"].as_array().into_iter().flatten();
+    let mut text = String::new();
+    for file in files {
+        let (Some(path), Some(contents)) = (file["path"].as_str(), file["contents"].as_str())
+        else {
+            continue;
+        };
+        let own = |file: &FileDocument| path.ends_with(&format!("/{}", file.path));
+        if job.files.iter().any(own) {
+            continue;
+        }
+        text.push_str(&format!(
+            "  {} {path}\n",
+            page.paint(style::FAINT, &format!("{:<8}", "script"))
+        ));
+        for line in contents.lines() {
+            text.push_str(&format!(
+                "  {:<8} │ {}\n",
+                "",
+                crate::render::text::printable(line)
+            ));
+        }
+    }
+    text
 }
 
 fn job_text(job: &PlannedJobDocument, page: &Page) -> String {

@@ -1,5 +1,6 @@
 //! What would be sent, for people and as JSON, with everything private masked.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
@@ -9,9 +10,9 @@ use serde::Serialize;
 use super::SubmitError;
 use crate::context::Context;
 use crate::executor::{self, Executor, Request, Unit, UnitMember};
-use crate::model::{ExperimentId, SubmissionKey};
+use crate::model::{Env, ExperimentId, SubmissionKey};
 use crate::packager::BundleRef;
-use crate::plan::{JobFile, Plan, PlannedJob, Retries};
+use crate::plan::{ExecutorConfig, JobFile, Plan, PlannedJob, Retries};
 
 /// Stands where something private was.
 pub(super) const MASK: &str = "********";
@@ -68,7 +69,8 @@ pub struct Previewer<'a> {
     dir: Utf8PathBuf,
     plan: &'a Plan,
     id: &'a ExperimentId,
-    executors: BTreeMap<&'a str, Box<dyn Executor>>,
+    /// Each with its settings, in which private variables are masked.
+    executors: BTreeMap<&'a str, (ExecutorConfig, Box<dyn Executor>)>,
 }
 
 impl<'a> Previewer<'a> {
@@ -90,7 +92,7 @@ impl<'a> Previewer<'a> {
     pub fn check(&mut self) -> Result<(), SubmitError> {
         for index in 0..self.plan.jobs.len() as u32 {
             if self.members(index)[0] == index {
-                self.render(index)?;
+                self.render(index, false)?;
             }
         }
         Ok(())
@@ -104,7 +106,7 @@ impl<'a> Previewer<'a> {
         let plan = self.plan;
         let job = &plan.jobs[index as usize];
         let task = &plan.tasks[job.task as usize];
-        let mut request = self.render(index)?;
+        let mut request = self.render(index, true)?;
         let place = self
             .members(index)
             .iter()
@@ -150,35 +152,80 @@ impl<'a> Previewer<'a> {
         }
     }
 
-    fn render(&mut self, index: u32) -> Result<Request, SubmitError> {
+    /// What would be sent for a job's unit. Private variables are masked before anything is rendered: where they stand
+    /// in a script, nobody could find them afterwards.
+    fn render(&mut self, index: u32, masked: bool) -> Result<Request, SubmitError> {
         let plan = self.plan;
-        let task = &plan.tasks[plan.jobs[index as usize].task as usize];
+        let task_of = |index: u32| &plan.tasks[plan.jobs[index as usize].task as usize];
+        let task = task_of(index);
         let members = self.members(index);
-        let executor = match self.executors.entry(&task.executor) {
-            Entry::Occupied(built) => built.into_mut(),
-            Entry::Vacant(place) => place.insert(executor::build(
-                &task.executor,
-                &plan.executors[&task.executor],
-            )?),
-        };
-        let member = |index: u32| UnitMember {
-            index,
-            job: &plan.jobs[index as usize],
-            executor: &plan.executors
-                [&plan.tasks[plan.jobs[index as usize].task as usize].executor],
-            leader: task
-                .group
-                .is_some_and(|group| plan.groups[group as usize].leader == Some(index)),
-        };
+        for member in &members {
+            let name = &task_of(*member).executor;
+            if let Entry::Vacant(place) = self.executors.entry(name) {
+                let config = without_private(&plan.executors[name]);
+                let built = executor::build(name, &config)?;
+                place.insert((config, built));
+            }
+        }
+        let jobs: Vec<Cow<'_, PlannedJob>> = members
+            .iter()
+            .map(|member| {
+                let job = &plan.jobs[*member as usize];
+                let private = masked && job.role.env.iter().any(|(name, _)| is_private(name));
+                if private {
+                    let mut job = job.clone();
+                    job.role.env = hidden(&job.role.env);
+                    Cow::Owned(job)
+                } else {
+                    Cow::Borrowed(job)
+                }
+            })
+            .collect();
+        let leader = task
+            .group
+            .and_then(|group| plan.groups[group as usize].leader);
         let unit = Unit {
             experiment: self.id,
             experiment_dir: &self.dir,
             key: SubmissionKey::new(self.id, members[0], 1),
             attempt: 1,
-            members: members.into_iter().map(member).collect(),
+            members: members
+                .iter()
+                .zip(&jobs)
+                .map(|(index, job)| UnitMember {
+                    index: *index,
+                    job,
+                    executor: &self.executors[task_of(*index).executor.as_str()].0,
+                    leader: leader == Some(*index),
+                })
+                .collect(),
         };
+        let (_, executor) = &self.executors[task_of(members[0]).executor.as_str()];
         Ok(executor.render(&unit, &BundleRef::WorkingTree)?)
     }
+}
+
+/// The variables, private values masked.
+fn hidden(env: &Env) -> Env {
+    env.iter()
+        .map(|(name, value)| (name, if is_private(name) { MASK } else { value }))
+        .collect()
+}
+
+/// An executor's settings, private values of its variables masked.
+fn without_private(config: &ExecutorConfig) -> ExecutorConfig {
+    let mut config = config.clone();
+    let variables = config.settings.get_mut("env_vars");
+    for (name, value) in variables
+        .and_then(serde_json::Value::as_object_mut)
+        .into_iter()
+        .flatten()
+    {
+        if is_private(name) && value.is_string() {
+            *value = MASK.into();
+        }
+    }
+    config
 }
 
 fn after(plan: &Plan, job: &PlannedJob) -> Vec<String> {

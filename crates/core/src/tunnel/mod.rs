@@ -1,14 +1,16 @@
 //! Runs commands and moves files where jobs are submitted: on this machine, or on another by the system's `ssh`.
 //!
 //! ```text
-//! LocalTunnel ────────────────────────────────┐
-//! SshTunnel ── login (once a host) ── master ─┴─▶ Tunnel ── run(Cmd) ──▶ Finished: status, stdout, stderr
-//!                                                   ├─ put, get           files and folders, whole or not at all
-//!                                                   └─ exec               the same with streams
+//!                  ┌ LocalTunnel ─────────────────────────┐
+//! TunnelSettings ──┤                                      ├─▶ Tunnel ── run(Cmd) ──▶ Finished: status, stdout, stderr
+//!        open      └ SshTunnel ── channel ── ssh: master ─┘     ├─ put, get           files and folders, whole or not at all
+//!                                                               ├─ exec               the same with streams
+//!                                                               └─ agent              mizzen-agent, on the other side
 //! ```
 //!
-//! [`LocalTunnel`] and [`SshTunnel`] are settings: values that hold no connection. Their `connect` answers with a
-//! [`Tunnel`]. A command is a value too ([`Cmd`]): nobody writes text for a shell but [`quote`].
+//! [`TunnelSettings`] are values that hold no connection. [`TunnelSettings::open`] answers with a [`Tunnel`] that connects
+//! when it is used, and again when the connection broke (`channel`); [`TunnelSettings::login`] is for people at a terminal.
+//! [`SshTunnel::connect`] gives the plain connection below, for those who want to know about it. A command is a value too ([`Cmd`]): nobody writes text for a shell but [`quote`].
 //!
 //! Pitfalls:
 //! - ssh's exit status 255 may be the command's own, a lost connection, a refused session or a refused login. So each
@@ -19,11 +21,13 @@
 //! - A connection that broke after a command had begun says nothing about the command: [`TunnelError::Interrupted`] is
 //!   neither success nor failure, and repeating is the caller's decision.
 //!
-//! One more kind of tunnel: a file here with its settings and an implementation of [`Tunnel::exec`]; files follow from it.
+//! One more kind of tunnel: a file here with its settings, a variant of [`TunnelSettings`], and implementations of
+//! [`Tunnel::exec`] and [`Tunnel::agent`] (for which `ship` does the work); files follow from it.
 
 mod channel;
 mod command;
 mod error;
+mod follow;
 mod local;
 mod mirror;
 mod settings;
@@ -42,6 +46,7 @@ use crate::context::Context;
 pub use channel::{ConnectionFact, ConnectionState, connection};
 pub use command::{Cmd, quote};
 pub use error::TunnelError;
+pub use follow::follow_without_agent;
 pub use local::LocalTunnel;
 pub use mirror::{mirror, mirror_once};
 pub use settings::TunnelSettings;

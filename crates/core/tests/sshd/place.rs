@@ -64,23 +64,7 @@ impl Place {
     }
 
     pub fn context(&self) -> Context {
-        let variable = |name: &str| std::env::var(name).unwrap_or_default();
-        let environment: BTreeMap<String, String> = [
-            ("PATH".to_owned(), variable("PATH")),
-            ("HOME".to_owned(), self.folder().to_string()),
-        ]
-        .into();
-        Context {
-            home: self.folder().join("home"),
-            workdir: self.folder(),
-            environment: Arc::new(environment),
-            host: "here".to_owned(),
-            user: "me".to_owned(),
-            clock: Arc::new(SystemClock),
-            ids: Arc::new(RandomIds),
-            program: "/nowhere/mizzen".into(),
-            agent: Agent::File(agent().to_owned()),
-        }
+        context(&self.folder())
     }
 
     pub fn tunnel(&self) -> SshTunnel {
@@ -204,4 +188,25 @@ pub fn runtime() -> tokio::runtime::Runtime {
         .enable_all()
         .build()
         .unwrap()
+}
+
+/// What the library is told: everything in one folder.
+pub fn context(folder: &Utf8Path) -> Context {
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let environment: BTreeMap<String, String> = [
+        ("PATH".to_owned(), variable("PATH")),
+        ("HOME".to_owned(), folder.to_string()),
+    ]
+    .into();
+    Context {
+        home: folder.join("home"),
+        workdir: folder.to_owned(),
+        environment: Arc::new(environment),
+        host: "here".to_owned(),
+        user: "me".to_owned(),
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(RandomIds),
+        program: "/nowhere/mizzen".into(),
+        agent: Agent::File(agent().to_owned()),
+    }
 }

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
         LocalExecutor as LocalExecutor,
         LogSupportedExecutor as LogSupportedExecutor,
         Role as Role,
+        SlurmExecutor as SlurmExecutor,
+        SlurmJobDetails as SlurmJobDetails,
         import_executor as import_executor,
     )
     from mizzen.experiment import (
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from mizzen.launcher import Launcher as Launcher
     from mizzen.packager import Packager as Packager
     from mizzen.plugin import Plugin as Plugin
+    from mizzen.tunnel import LocalTunnel as LocalTunnel, SSHTunnel as SSHTunnel
 
 __package_name__ = "mizzen"
 __version__ = "0.1.0"
@@ -102,14 +105,17 @@ _MODULES = {
         "LocalExecutor",
         "LogSupportedExecutor",
         "Role",
+        "SlurmExecutor",
+        "SlurmJobDetails",
         "import_executor",
     ),
     "mizzen.experiment": ("Experiment", "Job", "JobGroup", "RunResult", "run", "run_async"),
     "mizzen.launcher": ("Launcher",),
     "mizzen.packager": ("Packager",),
     "mizzen.plugin": ("Plugin",),
+    "mizzen.tunnel": ("LocalTunnel", "SSHTunnel"),
 }
-_SUBMODULES = ("cli", "config", "errors", "executor", "experiment", "job", "launcher", "packager", "plugin")
+_SUBMODULES = ("cli", "config", "errors", "executor", "experiment", "job", "launcher", "packager", "plugin", "tunnel")
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [*_HOMES, "cli", "__version__", "__package_name__"]

@@ -97,3 +97,20 @@ def test_plugins_are_noted(home: Path, tasks: ModuleType) -> None:
     experiment.add(run.Partial(tasks.add, 1), plugins=[Nameless()])
     (note,) = experiment._document(False, "/")["tasks"][0]["metadata"]["python"]["plugins"]
     assert note["_target_"].endswith("Nameless")
+
+
+def test_members_of_a_slurm_group_have_executors_of_their_own(home: Path) -> None:
+    def places() -> list[run.SlurmExecutor]:
+        return [run.SlurmExecutor(nodes=number, ntasks_per_node=2, env_vars={"N": f"${number}"}) for number in (1, 2)]
+
+    for executor in (places(), run.SlurmExecutor.merge(places(), num_tasks=2)):
+        experiment = run.Experiment("group", log_level="ERROR")
+        experiment.add([run.Script(inline="serve"), run.Script(inline="ask 'a b'")], executor=executor, name="pair")
+        document = experiment._document(False, "/")
+        assert [document["executors"][task["executor"]]["nodes"] for task in document["tasks"]] == [1, 2]
+        first, second = experiment.dryrun(log=False)
+        assert first["request"] == second["request"]
+        assert "--nodes=3" in first["request"]["options"]
+        files = {file["path"]: file["contents"] for file in first["request"]["files"]}
+        assert "--relative=1" in files["pair-0/submit/1.sh"]
+        assert "export N='$2'" in files["pair-1/submit/1.command.sh"]

@@ -428,7 +428,11 @@ fn all_options(members: &[Member<'_>], layout: Layout, key: &str) -> Vec<String>
                 job_name: &member.job_name,
                 key,
                 output: &output(member),
-                error: details.stderr.as_deref(),
+                error: details
+                    .stderr
+                    .as_deref()
+                    .map(|name| named_file(member, name))
+                    .as_deref(),
                 size,
             },
         )
@@ -503,32 +507,35 @@ fn file_name(name: &str) -> String {
     name
 }
 
+/// A file that the settings name: relative ones are in the folder of output files.
+fn named_file(member: &Member<'_>, name: &str) -> String {
+    if name.starts_with('/') {
+        name.to_owned()
+    } else {
+        format!("{}/{name}", output_folder(member))
+    }
+}
+
 /// Where the batch script's output goes, as one of Slurm's patterns.
 fn output(member: &Member<'_>) -> String {
-    member
-        .settings
-        .job_details
-        .stdout
-        .clone()
-        .unwrap_or_else(|| {
-            format!(
-                "{}/sbatch_{}_%j.out",
-                output_folder(member),
-                file_name(&member.job_name)
-            )
-        })
+    match &member.settings.job_details.stdout {
+        Some(name) => named_file(member, name),
+        None => named_file(
+            member,
+            &format!("sbatch_{}_%j.out", file_name(&member.job_name)),
+        ),
+    }
 }
 
 /// Where srun's words go, as one of Slurm's patterns.
 fn step_output(member: &Member<'_>) -> String {
-    let details = &member.settings.job_details;
-    details.srun_stdout.clone().unwrap_or_else(|| {
-        format!(
-            "{}/log-{}_%j_%r.out",
-            output_folder(member),
-            file_name(&member.job_name)
-        )
-    })
+    match &member.settings.job_details.srun_stdout {
+        Some(name) => named_file(member, name),
+        None => named_file(
+            member,
+            &format!("log-{}_%j_%r.out", file_name(&member.job_name)),
+        ),
+    }
 }
 
 /// The signal that reaches the batch script alone and is passed on to the steps: `B:USR1@90` is USR1.
@@ -577,6 +584,13 @@ fn batch_member<'a>(
         ))
     })?;
     let mut arguments = step_arguments(member, members, layout);
+    if let Some(name) = &member.settings.job_details.srun_stderr {
+        let file = script::pattern(&named_file(member, name), &member.job_name);
+        arguments.push(format!(
+            "--error={}",
+            file.unwrap_or_else(|| quote(&named_file(member, name)))
+        ));
+    }
     let (container, prepare) = container(member, directory)?;
     let of_srun = member.settings.container_runtime == ContainerRuntime::Pyxis;
     if of_srun {

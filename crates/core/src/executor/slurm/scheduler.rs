@@ -12,7 +12,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use mizzen_agent::record::ExitRecord;
@@ -33,10 +32,10 @@ use crate::executor::{
 use crate::model::{CancelMode, Handle, SubmissionKey, Timestamp};
 use crate::tunnel::{Cmd, Tunnel};
 
-/// How long a record may take to be seen after Slurm says that a job has ended: files come late from other nodes.
-const RECORD_LATE: Duration = Duration::from_secs(15);
-/// How long a job that nothing knows of is looked for.
-const LOST_AFTER: Duration = Duration::from_secs(180);
+/// How long, in seconds, a record may take to be seen after Slurm says that a job has ended: files come late from other nodes.
+const RECORD_LATE: f64 = 15.0;
+/// How long, in seconds, a job that nothing knows of is looked for.
+const LOST_AFTER: f64 = 180.0;
 /// And how often at least.
 const LOST_LOOKS: u32 = 5;
 /// An expected start is told to this many seconds.
@@ -95,7 +94,9 @@ struct Watched {
     /// It need not be in an answer that is older.
     since: Timestamp,
     /// Since when the evidence of its end is looked for, and how often that was done.
-    missing: Option<(Instant, u32)>,
+    missing: Option<(Timestamp, u32)>,
+    /// It was told to end.
+    cancelled: bool,
     /// The nodes of its last run.
     nodes: String,
     /// How the runs before the last one ended, by their number.
@@ -380,6 +381,7 @@ impl Scheduler for SlurmScheduler {
             first: submission.attempt,
             since: self.context.clock.now(),
             missing: None,
+            cancelled: false,
             nodes: String::new(),
             restarts: BTreeMap::new(),
         };
@@ -519,8 +521,10 @@ impl Scheduler for SlurmScheduler {
                 .filter(|row| job.is_mine(row));
             let restarts = row.map_or(0, |row| row.restarts);
             let told = row.and_then(|row| SlurmScheduler::told(&job, row));
+            // While its last run is being cleaned up, that run's record may still be on its way.
+            let cleaned = row.is_some_and(|row| meaning(&row.state) != Some(Word::Ending));
             let unknown: Vec<u32> = (0..restarts)
-                .filter(|restart| !job.restarts.contains_key(restart))
+                .filter(|restart| cleaned && !job.restarts.contains_key(restart))
                 .collect();
             let ended = row.and_then(|row| match meaning(&row.state) {
                 Some(Word::Ended(end)) => Some(end),
@@ -605,6 +609,7 @@ impl Scheduler for SlurmScheduler {
             }
             let mut state = self.lock();
             if let Some(known) = state.jobs.get_mut(&one.handle) {
+                one.job.cancelled |= known.cancelled;
                 *known = one.job;
             }
         }
@@ -628,6 +633,14 @@ impl Scheduler for SlurmScheduler {
             .iter()
             .filter_map(|handle| id_of(handle).map(str::to_owned))
             .collect();
+        {
+            let mut state = self.lock();
+            for handle in handles {
+                if let Some(job) = state.jobs.get_mut(handle) {
+                    job.cancelled = true;
+                }
+            }
+        }
         for ids in ids.chunks(500) {
             let mut commands = Vec::new();
             if mode == CancelMode::Kill {
@@ -697,10 +710,10 @@ impl SlurmScheduler {
         }
         let records: Vec<Option<ExitRecord>> =
             folders.into_iter().map(|found| found.record).collect();
-        let now = Instant::now();
+        let now = self.context.clock.now();
         let (since, looks) = one.job.missing.get_or_insert((now, 0));
         *looks += 1;
-        let (waited, looks) = (now.duration_since(*since), *looks);
+        let (waited, looks) = (now.seconds_since(*since), *looks);
         let last = accounting.and_then(|runs| runs.last());
         let word = one.ended.zip(one.row.as_ref()).or_else(|| {
             let row = last?;
@@ -724,6 +737,14 @@ impl SlurmScheduler {
             None if complete && (accounting_asked || waited >= RECORD_LATE) => Some(
                 Observed::Ended(records.into_iter().flatten().map(end_from_record).collect()),
             ),
+            // A task of an array that had not begun leaves no trace when it is cancelled.
+            None if !begun && one.job.cancelled => {
+                Some(Observed::Ended(evidence::cancelled(members, None)))
+            }
+            None if !begun && waited >= LOST_AFTER && looks >= LOST_LOOKS && accounting_asked => {
+                let words = "it is not in Slurm's queue any more, and it had never begun";
+                Some(Observed::Ended(evidence::cancelled(members, Some(words))))
+            }
             None if !alive && waited >= LOST_AFTER && looks >= LOST_LOOKS && accounting_asked => {
                 Some(Observed::Ended(evidence::lost(members)))
             }

@@ -252,7 +252,7 @@ impl Default for SlurmSettings {
     }
 }
 
-/// Names of a job and of its output files. In file names Slurm's `%j` and the like hold.
+/// Names of a job and of its output files. In file names Slurm's `%j` and the like hold; relative ones are in `folder`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SlurmJobDetails {

@@ -6,9 +6,9 @@ from mizzen.compat import UnsupportedError
 
 __all__ = ["MISSING", "placeholder"]
 
-_PLACES = "jobs run on this machine so far (`LocalExecutor`); other places come one by one"
+_PLACES = "jobs run on this machine (`LocalExecutor`) and under Slurm (`SlurmExecutor`) so far; other places come one by one"
 _CODE = "jobs run in your working tree as it is (`Packager()`), and nothing needs packing on this machine"
-_TUNNELS = "there are no places behind a tunnel yet"
+_TUNNELS = "nothing is to be packed for a tunnel: files travel over the connection by themselves"
 _RANKS = "`LocalExecutor(ntasks_per_node=N)` starts N ranks with RANK and WORLD_SIZE in their environment"
 _RAY = "there are no Ray clusters yet"
 _DEVSPACES = "there are no devspaces yet"
@@ -25,20 +25,15 @@ MISSING: dict[str, str] = {
     "KubeRayWorkerGroup": _RAY,
     "KubeflowExecutor": _PLACES,
     "LeptonExecutor": _PLACES,
-    "LocalTunnel": _TUNNELS,
     "PackagingJob": _TUNNELS,
     "PatternPackager": _CODE,
     "RayCluster": _RAY,
     "RayJob": _RAY,
-    "SSHTunnel": _TUNNELS,
     "SkypilotExecutor": _PLACES,
     "SkypilotJobsExecutor": _PLACES,
-    "SlurmExecutor": _PLACES,
-    "SlurmJobDetails": _PLACES,
     "SlurmRay": _RAY,
     "SlurmTemplate": _PLACES,
     "Torchrun": _RANKS,
-    "Tunnel": _TUNNELS,
 }
 
 

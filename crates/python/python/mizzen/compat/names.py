@@ -66,7 +66,7 @@ _CLI_NAMES = _of(
 )
 _PACKAGING = {**_of("mizzen.packager", "Packager"), **_missing("GitArchivePackager", "HybridPackager", "PatternPackager")}
 _LAUNCHING = {**_of("mizzen.launcher", "Launcher"), **_missing("FaultTolerance", "SlurmRay", "SlurmTemplate", "Torchrun")}
-_TUNNEL = _missing("LocalTunnel", "SSHTunnel")
+_TUNNEL = _of("mizzen.tunnel", "LocalTunnel", "SSHTunnel")
 _JOBS = _of(_EXPERIMENT, "Job", "JobGroup")
 
 #: For each module of NeMo-Run's: its names, and where they are. Nothing behind a name: Mizzen may have it one day
@@ -75,7 +75,7 @@ MODULES: dict[str, dict[str, str]] = {
     "nemo_run": {
         **_of(_CONFIG, "Config", "ConfigurableMixin", "Partial", "Script", "autoconvert", "dryrun_fn", "help"),
         **_LAZY,
-        **_of(_EXECUTOR, "Executor", "ExecutorMacros", "LocalExecutor", "import_executor"),
+        **_of(_EXECUTOR, "Executor", "ExecutorMacros", "LocalExecutor", "SlurmExecutor", "import_executor"),
         **_of(_EXPERIMENT, "Experiment", "run"),
         **_of("mizzen.plugin", "Plugin"),
         **{name: where for name, where in _LAUNCHING.items() if name != "Launcher"},
@@ -89,7 +89,6 @@ MODULES: dict[str, dict[str, str]] = {
             "LeptonExecutor",
             "SkypilotExecutor",
             "SkypilotJobsExecutor",
-            "SlurmExecutor",
         ),
         "__package_name__": "mizzen.compat.names:PACKAGE_NAME",
         "__version__": "mizzen.compat.names:version",
@@ -120,8 +119,8 @@ MODULES: dict[str, dict[str, str]] = {
     "nemo_run.config": _CONFIGURATION,
     "nemo_run.core": {},
     "nemo_run.core.execution": {
-        **_of(_EXECUTOR, "LocalExecutor"),
-        **_missing("DGXCloudExecutor", "KubeflowExecutor", "LeptonExecutor", "SkypilotExecutor", "SlurmExecutor"),
+        **_of(_EXECUTOR, "LocalExecutor", "SlurmExecutor"),
+        **_missing("DGXCloudExecutor", "KubeflowExecutor", "LeptonExecutor", "SkypilotExecutor"),
     },
     "nemo_run.core.execution.base": _of(
         _EXECUTOR, "Executor", "ExecutorMacros", "LogSupportedExecutor", "import_executor"
@@ -135,14 +134,14 @@ MODULES: dict[str, dict[str, str]] = {
     "nemo_run.core.execution.local": _of(_EXECUTOR, "LocalExecutor"),
     "nemo_run.core.execution.skypilot": _missing("SkypilotExecutor"),
     "nemo_run.core.execution.skypilot_jobs": _missing("SkypilotJobsExecutor"),
-    "nemo_run.core.execution.slurm": _missing("SlurmExecutor", "SlurmJobDetails"),
+    "nemo_run.core.execution.slurm": _of(_EXECUTOR, "SlurmExecutor", "SlurmJobDetails"),
     "nemo_run.core.packaging": _PACKAGING,
     "nemo_run.core.packaging.base": _of("mizzen.packager", "Packager"),
     "nemo_run.core.packaging.git": _missing("GitArchivePackager"),
     "nemo_run.core.packaging.hybrid": _missing("HybridPackager"),
     "nemo_run.core.packaging.pattern": _missing("PatternPackager"),
     "nemo_run.core.tunnel": _TUNNEL,
-    "nemo_run.core.tunnel.client": {**_TUNNEL, **_missing("PackagingJob", "Tunnel")},
+    "nemo_run.core.tunnel.client": {**_TUNNEL, **_of("mizzen.tunnel", "Tunnel"), **_missing("PackagingJob")},
     "nemo_run.devspace": _missing("DevSpace"),
     "nemo_run.devspace.base": _missing("DevSpace"),
     "nemo_run.exceptions": {
@@ -191,8 +190,8 @@ NEW_HOMES: dict[str, str] = {
     "nemo_run.core.frontend": "it leaves the console and logging alone",
     "nemo_run.core.runners": "jobs run `mizzen.job.runner`, which travels with them",
     "nemo_run.core.serialization": "documents are `Config.to_yaml()`, `to_json()` and `to_toml()`, read by `mizzen.config.loads`",
-    "nemo_run.core.tunnel.rsync": "it has no tunnels yet",
-    "nemo_run.core.tunnel.server": "it has no tunnels yet",
+    "nemo_run.core.tunnel.rsync": "files are sent over the connection that is open, by `mizzen` itself",
+    "nemo_run.core.tunnel.server": "it has no devspaces yet",
     "nemo_run.run.logs": "logs are `Experiment.logs` and `mizzen logs`",
     "nemo_run.run.task": "a task is run directly by `run.run(task, direct=True)`",
     "nemo_run.run.torchx_backend": "nothing of TorchX is used: executors are `mizzen.executor`",

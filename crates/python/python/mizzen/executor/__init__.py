@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from mizzen.executor.role import Mount as Mount
     from mizzen.executor.role import Resource as Resource
     from mizzen.executor.role import Role as Role
+    from mizzen.executor.slurm import SlurmExecutor as SlurmExecutor
+    from mizzen.executor.slurm import SlurmJobDetails as SlurmJobDetails
 
 _HOMES = {
     "Executor": "base",
@@ -31,6 +33,8 @@ _HOMES = {
     "Mount": "role",
     "Resource": "role",
     "Role": "role",
+    "SlurmExecutor": "slurm",
+    "SlurmJobDetails": "slurm",
     "executor_from": "base",
     "import_executor": "imports",
 }
@@ -43,6 +47,8 @@ __all__ = [
     "Mount",
     "Resource",
     "Role",
+    "SlurmExecutor",
+    "SlurmJobDetails",
     "executor_from",
     "import_executor",
 ]

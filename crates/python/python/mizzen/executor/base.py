@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["KINDS", "Executor", "LogSupportedExecutor", "executor_from"]
 
 #: The module and the class of every kind that experiment documents know.
-KINDS: dict[str, tuple[str, str]] = {"local": ("mizzen.executor.local", "LocalExecutor")}
+KINDS: dict[str, tuple[str, str]] = {
+    "local": ("mizzen.executor.local", "LocalExecutor"),
+    "slurm": ("mizzen.executor.slurm", "SlurmExecutor"),
+}
 
 #: What says which job an executor is for. It is no setting: two executors that differ in it alone are the same place.
 _ASSIGNED = frozenset({"experiment_id", "job_dir", "experiment_dir"})
@@ -42,6 +45,8 @@ class Executor(ConfigurableMixin):
 
     #: The kind's name in experiment documents; empty for executors that only Python knows.
     kind: ClassVar[str] = ""
+    #: The members of a group may have executors of their own.
+    mixed_groups: ClassVar[bool] = False
 
     packager: Packager = field(default_factory=Packager)
     launcher: Launcher | str | None = None
@@ -142,6 +147,14 @@ class Executor(ConfigurableMixin):
                 file.write(text)
             paths.append(path)
         return paths
+
+    def member(self, number: int) -> Executor:
+        """The executor of a group's member, where this one stands for the whole group.
+
+        Args:
+            number: the member's place in the group.
+        """
+        return self
 
     def create_job_dir(self) -> None:
         """Makes the job's folder, for its owner alone.

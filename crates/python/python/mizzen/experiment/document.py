@@ -99,8 +99,8 @@ def experiment_document(
         jobs = unit.jobs if isinstance(unit, JobGroup) else [unit]
         if isinstance(unit, JobGroup):
             groups[unit.id] = kept.get("groups", {}).get(unit.id, {})
-        place, variables = executors.of_group(unit) if isinstance(unit, JobGroup) else (executors.name(jobs[0]._executor), [{}])
-        for job, extra in zip(jobs, variables, strict=True):
+        places = executors.of_group(unit) if isinstance(unit, JobGroup) else [(executors.name(jobs[0]._executor), {})]
+        for job, (place, extra) in zip(jobs, places, strict=True):
             if job._stored is not None:
                 # Several jobs of a sweep are one task.
                 if job._stored["name"] not in written:
@@ -172,9 +172,11 @@ class _Executors:
             self._by_id[id(executor)] = known
         return known[1]
 
-    def of_group(self, group: JobGroup) -> tuple[str, list[dict[str, str]]]:
-        """The one executor of a group, and what each member has in its environment beside it."""
-        places = [job._executor for job in group.jobs]
+    def of_group(self, group: JobGroup) -> list[tuple[str, dict[str, str]]]:
+        """The executor of each of a group's members, and what it has in its environment beside it."""
+        places = [job._executor.member(number) for number, job in enumerate(group.jobs)]
+        if all(place.mixed_groups for place in places):
+            return [(self._name_of(place.kind, place.to_settings()), {}) for place in places]
         settings = [executor.to_settings() for executor in places]
         variables = [one["env_vars"] for one in settings]
         if all(one == variables[0] for one in variables):
@@ -192,7 +194,8 @@ class _Executors:
                     path=f".executor[{number}].{different}",
                 )
         escaped = [{name: literal(value) for name, value in one.items()} for one in variables]
-        return self._name_of(kind, settings[0]), escaped
+        name = self._name_of(kind, settings[0])
+        return [(name, one) for one in escaped]
 
     def _name_of(self, kind: str, settings: dict[str, Any]) -> str:
         value = {"kind": kind, **settings}
