@@ -17,6 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use mizzen_core::executor;
+use mizzen_core::logs::Mirroring;
 use mizzen_core::model::{CancelMode, Cause, ExperimentId, JobState};
 use mizzen_core::store::{ExperimentView, Store};
 use mizzen_core::submit;
@@ -219,7 +220,14 @@ impl<'a> Attached<'a> {
         signals: Signals,
     ) -> Result<Attached<'a>, Report> {
         let board = Board::new(store.view(&id)?);
-        let live = live::make(surroundings, &board, shown, args.json);
+        let shows_logs = !args.json && shown != Shown::Progress { logs: false };
+        let mirroring = if shows_logs {
+            let plan = store.plan_without_jobs(&id)?;
+            Mirroring::start(&surroundings.context, plan, &board.view, &[])
+        } else {
+            None
+        };
+        let live = live::make(surroundings, &board, shown, args.json, mirroring);
         Ok(Attached {
             surroundings,
             store,
