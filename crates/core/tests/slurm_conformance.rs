@@ -3,11 +3,6 @@
 //! No test sleeps: time is the cluster's own. Tests with random faults print their seed.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that meets something unexpected has failed"
-)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -120,9 +120,6 @@ impl Dice {
     }
 }
 
-/// A command, how probable a fault of it is, and the fault.
-type Chance = (Kind, f64, Fault);
-
 /// The faults that are to come.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
