@@ -62,7 +62,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(Mode::Follow { once }) => {
             crate::follow::follow(once).map_or_else(|error| no_agent(&error), |()| 0)
         }
-        Ok(Mode::Rank(job)) => do_job(*job),
+        Ok(Mode::Rank(job)) => do_job(*job, Agent::signalled_together),
         Ok(Mode::Conclude(conclude)) => return conclude.run(),
         Ok(Mode::Serve) => crate::serve::serve().map_or_else(|error| no_agent(&error), |()| 0),
         Err(text) => {
@@ -138,11 +138,11 @@ fn run(file: &Path) -> u8 {
             return WRONG_USAGE;
         }
     };
-    do_job(job)
+    do_job(job, |agent| agent)
 }
 
-fn do_job(job: Job) -> u8 {
-    match Agent::new(false).and_then(|agent| agent.run(job)) {
+fn do_job(job: Job, kind: impl FnOnce(Agent) -> Agent) -> u8 {
+    match Agent::new(false).and_then(|agent| kind(agent).run(job)) {
         Ok(end) => end.map_or(NOT_TAKEN, |end| status(&end)),
         Err(error) => no_agent(&error),
     }

@@ -83,6 +83,24 @@ pub(crate) fn wait_any() -> Waited {
     }
 }
 
+/// How a child has ended that [`wait_any`] would take, which it still may.
+pub(crate) fn peek() -> Option<How> {
+    // SAFETY: siginfo_t is plain data, all zeroes is a value of it.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: the pointer is to a live local, which the kernel fills in.
+    let answer = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, options) };
+    // SAFETY: waitid(2) fills in these fields, or leaves them zero if no child has ended.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    if answer != 0 || pid == 0 {
+        return None;
+    }
+    Some(match info.si_code {
+        libc::CLD_EXITED => How::Code(status),
+        _ => How::Signal(status),
+    })
+}
+
 impl From<&libc::rusage> for Usage {
     fn from(usage: &libc::rusage) -> Usage {
         #[expect(

@@ -8,6 +8,7 @@
 
 mod desk;
 mod ends;
+mod faults;
 mod harness;
 mod jobs;
 #[expect(dead_code, reason = "shared with the tests of faults")]
