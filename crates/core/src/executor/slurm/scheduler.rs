@@ -125,11 +125,15 @@ impl Watched {
 
     /// The row is of this job, and not of one that got its number later.
     fn is_mine(&self, row: &Row) -> bool {
-        row.key().is_some_and(|key| match &self.shown {
+        let Some(key) = row.key() else {
+            // A site's plugin may have put words of its own in the comment's place; other jobs mostly have none.
+            return !row.comment.is_empty();
+        };
+        match &self.shown {
             Some(shown) => shown == key,
             None if self.id.contains('_') => key.starts_with(&format!("mz-{}-", self.experiment)),
             None => self.key == key,
-        })
+        }
     }
 }
 
@@ -533,10 +537,11 @@ impl Scheduler for SlurmScheduler {
         let mut open: Vec<Open> = Vec::new();
         let mut wanted: Vec<(String, String)> = Vec::new();
         for (handle, mut job) in jobs {
-            let row = rows
-                .get(job.id.as_str())
-                .copied()
-                .filter(|row| job.is_mine(row));
+            let any = rows.get(job.id.as_str()).copied();
+            let row = any.filter(|row| job.is_mine(row));
+            let unsigned = any.is_some_and(|row| {
+                row.key().is_none() && !matches!(meaning(&row.state), Some(Word::Ended(_)))
+            });
             if let Some(key) = row.and_then(Row::key) {
                 job.shown.get_or_insert_with(|| key.to_owned());
             }
@@ -588,6 +593,7 @@ impl Scheduler for SlurmScheduler {
                 unknown,
                 ended,
                 looks,
+                unsigned,
             });
         }
         let mut found = self.folders(&wanted).await?.into_iter();
@@ -739,6 +745,8 @@ struct Open {
     unknown: Vec<u32>,
     ended: Option<End>,
     looks: bool,
+    /// A job has its number, and no sign of whose it is.
+    unsigned: bool,
 }
 
 impl SlurmScheduler {
@@ -796,6 +804,10 @@ impl SlurmScheduler {
             None if complete && (accounting_asked || waited >= RECORD_LATE) => Some(
                 Observed::Ended(records.into_iter().flatten().map(end_from_record).collect()),
             ),
+            None if one.unsigned => Some(Observed::Unknown(format!(
+                "Slurm's job {} does not say whose it is",
+                one.job.id
+            ))),
             // A waiting task of an array leaves no trace when it is cancelled.
             None if one.job.cancelled && !begun && waited >= CANCEL_SETTLED && looks > 1 => {
                 Some(Observed::Ended(evidence::cancelled(members, None)))
