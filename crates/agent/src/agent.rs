@@ -43,6 +43,18 @@ const SIGNAL_LATE: Duration = Duration::from_millis(50);
 /// And where the end looks like a signal's.
 const SIGNAL_SURELY_LATE: Duration = Duration::from_millis(500);
 
+/// Whom an agent works for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A supervisor at the other end of a channel.
+    Channel,
+    /// Whoever started it, for one job.
+    OneJob,
+    /// A launcher, for one task of a step. As Slurm does, it signals every process of the task at once, and hands
+    /// descriptors to it.
+    OneTask,
+}
+
 /// What came of the last job.
 #[derive(Debug)]
 pub(crate) enum JobEnd {
@@ -75,9 +87,10 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Makes this process an agent. With a `channel` it takes commands and reports; else it does what it is given.
-    pub(crate) fn new(channel: bool) -> io::Result<Agent> {
-        let signals = sys::become_agent()?;
+    /// Makes this process an agent. With a channel it takes commands and reports; else it does what it is given.
+    pub(crate) fn new(kind: Kind) -> io::Result<Agent> {
+        let channel = kind == Kind::Channel;
+        let signals = sys::become_agent(kind == Kind::OneTask)?;
         if channel {
             // Fails for the leader of a process group (started by hand from a shell), which then stays where it is.
             let _ = nix::unistd::setsid();
@@ -103,15 +116,9 @@ impl Agent {
             writer: Writer::default(),
             abandoned,
             told_to_end: false,
-            signalled_together: false,
+            signalled_together: kind == Kind::OneTask,
             last: None,
         })
-    }
-
-    /// Under a launcher whose signals reach every process of a task at once, as Slurm's do.
-    pub(crate) fn signalled_together(mut self) -> Agent {
-        self.signalled_together = true;
-        self
     }
 
     /// Takes jobs until the channel closes or a signal says to end.

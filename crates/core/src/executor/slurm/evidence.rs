@@ -129,6 +129,17 @@ fn exit_words(status: i32) -> String {
     }
 }
 
+/// A job that never began and is not in the queue any more.
+pub(super) fn cancelled(members: usize, words: Option<&str>) -> Vec<MemberEnd> {
+    let end = MemberEnd {
+        state: JobState::Cancelled,
+        cause: Some(Cause::Cancelled),
+        message: words.map(str::to_owned),
+        record: None,
+    };
+    vec![end; members]
+}
+
 /// A place that has been asked and knows nothing of a job, and a folder without a record.
 pub(super) fn lost(members: usize) -> Vec<MemberEnd> {
     let end = MemberEnd {
