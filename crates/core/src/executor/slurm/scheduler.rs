@@ -651,7 +651,7 @@ impl Scheduler for SlurmScheduler {
                 });
             }
             let observed = match one.told.take() {
-                Some(told) => match one.ended_by_itself(&folders) {
+                Some(told) => match one.ended_by_itself(&folders, now) {
                     Some(ends) => Some(Observed::Ended(ends)),
                     None => Some(told),
                 },
@@ -755,15 +755,14 @@ struct Open {
 
 impl Open {
     /// How a job has ended while its nodes are being cleaned, which may take minutes: its records are enough.
-    fn ended_by_itself(&mut self, folders: &[Found]) -> Option<Vec<MemberEnd>> {
+    fn ended_by_itself(&mut self, folders: &[Found], now: Timestamp) -> Option<Vec<MemberEnd>> {
         let records: Option<Vec<&ExitRecord>> =
             folders.iter().map(|found| found.record.as_ref()).collect();
         let records = records.filter(|records| !records.is_empty())?;
         if !evidence::ended_well(&records) {
             // Slurm may yet say why: that a node is lost, or that the time was over.
-            let now = Instant::now();
             let (since, _) = self.job.missing.get_or_insert((now, 0));
-            let waited = now.duration_since(*since) >= RECORD_LATE;
+            let waited = now.seconds_since(*since) >= RECORD_LATE;
             if !waited || !evidence::ended_by_itself(&records) {
                 return None;
             }
