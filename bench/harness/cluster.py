@@ -65,7 +65,7 @@ class Cluster:
                 f'SetEnv "SLURM_CONF={self.environment["SLURM_CONF"]}" "PATH={os.environ["PATH"]}"\n'
                 f"ListenAddress 127.0.0.1\nPort {self.port}\nHostKey {file('host_key')}\n"
                 f"AuthorizedKeysFile {file('authorized_keys')}\nPidFile none\nStrictModes no\nUsePAM no\n"
-                "PasswordAuthentication no\nPermitRootLogin yes\nMaxStartups 100\nUseDNS no\nSubsystem sftp internal-sftp\n"
+                "PasswordAuthentication no\nPermitRootLogin yes\nMaxStartups 100\nMaxSessions 500\nUseDNS no\nSubsystem sftp internal-sftp\n"
             )
         with open(file("host_key.pub"), encoding="utf-8") as key, open(file("known_hosts"), "w", encoding="utf-8") as known:
             known.write(f"[127.0.0.1]:{self.port} {key.read()}")
