@@ -27,7 +27,7 @@ pub(super) const JOB_DIR_HINT: &str = "write `tunnel.job_dir`: a folder on the c
 /// Where a container finds its job's folder: NeMo-Run's name.
 const RUN_DIR: &str = "/nemo_run";
 /// What a mount begins with that is in the job's folder.
-const RUN_DIR_MARK: &str = "/$nemo_run";
+pub(super) const RUN_DIR_MARK: &str = "/$nemo_run";
 
 /// How the members share the job's nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,7 +169,7 @@ fn settings_of(
 }
 
 /// The job's name for Slurm.
-fn job_name(settings: &SlurmSettings, job: &str) -> String {
+pub(super) fn job_name(settings: &SlurmSettings, job: &str) -> String {
     let given = settings.additional_parameters.iter().flatten();
     for (name, flag) in given {
         if let (true, Flag::Value(name)) = (flag_name(name) == "job-name", flag) {
@@ -736,15 +736,8 @@ fn container(
                     "container_env: `{name}` is no name that a shell can give a variable"
                 )));
             }
-            let gpus = settings.gpus.is_some()
-                || settings.gpus_per_node.is_some()
-                || settings.gpus_per_task.is_some()
-                || settings
-                    .gres
-                    .as_deref()
-                    .is_some_and(|gres| gres.contains("gpu"));
             let mut words = vec!["apptainer exec".to_owned()];
-            if gpus {
+            if settings.asks_for_gpus() {
                 words.push("--nv".to_owned());
             }
             words.push(format!("--bind={}{agent}", quote(&mounts.join(","))));
