@@ -12,7 +12,7 @@ use crate::tunnel::quote;
 /// Where a container finds its job's folder: NeMo-Run's name.
 pub(super) const RUN_DIR: &str = "/nemo_run";
 /// What a mount begins with that is in the job's folder.
-const RUN_DIR_MARK: &str = "/$nemo_run";
+pub(super) const RUN_DIR_MARK: &str = "/$nemo_run";
 
 /// The words that put a rank into its container, and the lines before the step.
 pub(super) fn container(
