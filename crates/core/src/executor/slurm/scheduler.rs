@@ -564,7 +564,8 @@ impl Scheduler for SlurmScheduler {
                     wanted.push((job.directory.clone(), folder));
                 }
             }
-            let looks = told.is_none();
+            let ending = row.is_some_and(|row| meaning(&row.state) == Some(Word::Ending));
+            let looks = told.is_none() || ending;
             if looks {
                 let last = if row.is_some() {
                     restarts
@@ -650,7 +651,10 @@ impl Scheduler for SlurmScheduler {
                 });
             }
             let observed = match one.told.take() {
-                Some(told) => Some(told),
+                Some(told) => match one.ended_by_itself(&folders, self.context.clock.now()) {
+                    Some(ends) => Some(Observed::Ended(ends)),
+                    None => Some(told),
+                },
                 None if went_on => None,
                 None => self.conclude(&mut one, folders, runs, asked).await,
             };
@@ -747,6 +751,24 @@ struct Open {
     looks: bool,
     /// A job has its number, and no sign of whose it is.
     unsigned: bool,
+}
+
+impl Open {
+    /// How a job has ended while its nodes are being cleaned, which may take minutes: its records are enough.
+    fn ended_by_itself(&mut self, folders: &[Found], now: Timestamp) -> Option<Vec<MemberEnd>> {
+        let records: Option<Vec<&ExitRecord>> =
+            folders.iter().map(|found| found.record.as_ref()).collect();
+        let records = records.filter(|records| !records.is_empty())?;
+        if !evidence::ended_well(&records) {
+            // Slurm may yet say why: that a node is lost, or that the time was over.
+            let (since, _) = self.job.missing.get_or_insert((now, 0));
+            let waited = now.seconds_since(*since) >= RECORD_LATE;
+            if !waited || !evidence::ended_by_itself(&records) {
+                return None;
+            }
+        }
+        Some(records.into_iter().cloned().map(end_from_record).collect())
+    }
 }
 
 impl SlurmScheduler {
