@@ -27,7 +27,7 @@ use crate::job::{Begun, JobInHand, Reaped, Tools};
 use crate::oom::OomCounter;
 use crate::reap::children;
 use crate::spawn::Spawner;
-use crate::sys::{self, Waited};
+use crate::sys::{self, How, Waited};
 use crate::verdict::Reason;
 use crate::writer::Writer;
 
@@ -35,6 +35,25 @@ use crate::writer::Writer;
 const LAST_TRIES: Duration = Duration::from_secs(60);
 /// How long it waits for a supervisor that does not read its last reports.
 const LAST_REPORTS: Duration = Duration::from_secs(5);
+
+/// A shell's status for a child that SIGTERM ended, and a shell's own when it is asked to run nothing else.
+const SHELL_TERMINATED: i32 = 128 + libc::SIGTERM;
+/// How long a rank's bad end may be ahead of the signal that ended both: a launcher signals one process after the other.
+const SIGNAL_LATE: Duration = Duration::from_millis(50);
+/// And where the end looks like a signal's.
+const SIGNAL_SURELY_LATE: Duration = Duration::from_millis(500);
+
+/// Whom an agent works for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A supervisor at the other end of a channel.
+    Channel,
+    /// Whoever started it, for one job.
+    OneJob,
+    /// A launcher, for one task of a step. As Slurm does, it signals every process of the task at once, and hands
+    /// descriptors to it.
+    OneTask,
+}
 
 /// What came of the last job.
 #[derive(Debug)]
@@ -62,13 +81,16 @@ pub(crate) struct Agent {
     /// Children that are no job's: those that the agent was started with, and those that nobody can end.
     abandoned: HashSet<i32>,
     told_to_end: bool,
+    /// Whoever signals the agent signals what it has started as well, before it or behind it.
+    signalled_together: bool,
     last: Option<JobEnd>,
 }
 
 impl Agent {
-    /// Makes this process an agent. With a `channel` it takes commands and reports; else it does what it is given.
-    pub(crate) fn new(channel: bool) -> io::Result<Agent> {
-        let signals = sys::become_agent()?;
+    /// Makes this process an agent. With a channel it takes commands and reports; else it does what it is given.
+    pub(crate) fn new(kind: Kind) -> io::Result<Agent> {
+        let channel = kind == Kind::Channel;
+        let signals = sys::become_agent(kind == Kind::OneTask)?;
         if channel {
             // Fails for the leader of a process group (started by hand from a shell), which then stays where it is.
             let _ = nix::unistd::setsid();
@@ -94,6 +116,7 @@ impl Agent {
             writer: Writer::default(),
             abandoned,
             told_to_end: false,
+            signalled_together: kind == Kind::OneTask,
             last: None,
         })
     }
@@ -212,7 +235,12 @@ impl Agent {
                 break;
             }
         }
-        if !others.is_empty() {
+        if self.signalled_together {
+            // The signal first: who has ended of it has not ended by itself.
+            if children_ended && others.is_empty() && self.job.is_some() {
+                others.extend(self.late_signal()?);
+            }
+        } else if !others.is_empty() {
             // Children first: who had ended before the signal came has ended by itself.
             self.reap();
             children_ended = false;
@@ -233,6 +261,33 @@ impl Agent {
             }
         }
         Ok(children_ended)
+    }
+
+    /// The signal of which a child may have ended, if it comes within a moment.
+    fn late_signal(&mut self) -> io::Result<Option<i32>> {
+        let give_up_at = match sys::peek() {
+            None | Some(How::Code(0)) => return Ok(None),
+            Some(How::Signal(libc::SIGTERM | libc::SIGINT | libc::SIGHUP))
+            | Some(How::Code(SHELL_TERMINATED)) => Instant::now() + SIGNAL_SURELY_LATE,
+            Some(_) => Instant::now() + SIGNAL_LATE,
+        };
+        loop {
+            while let Some(signal) = self.signals.read_signal()? {
+                match i32::try_from(signal.ssi_signo) {
+                    Ok(signal) if signal != libc::SIGCHLD => return Ok(Some(signal)),
+                    _ => {}
+                }
+            }
+            let left = give_up_at.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            let mut polled = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+            match nix::poll::ppoll(&mut polled, Some(TimeSpec::from(left)), None) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     fn take_commands(&mut self) {

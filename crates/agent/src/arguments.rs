@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use mizzen_agent::protocol::{Job, Refusal};
 use mizzen_agent::record::{ExitRecord, Outcome};
 
-use crate::agent::{Agent, JobEnd};
+use crate::agent::{Agent, JobEnd, Kind};
 use crate::channel::{say, without_content};
 use crate::conclude::Conclude;
 use crate::rank;
@@ -55,14 +55,14 @@ pub(crate) fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let status = match mode(&arguments) {
         Ok(Mode::Say(text)) => print(&text),
-        Ok(Mode::Work) => Agent::new(true)
+        Ok(Mode::Work) => Agent::new(Kind::Channel)
             .and_then(Agent::work)
             .map_or_else(|error| no_agent(&error), |()| 0),
         Ok(Mode::Run(file)) => run(&file),
         Ok(Mode::Follow { once }) => {
             crate::follow::follow(once).map_or_else(|error| no_agent(&error), |()| 0)
         }
-        Ok(Mode::Rank(job)) => do_job(*job),
+        Ok(Mode::Rank(job)) => do_job(Kind::OneTask, *job),
         Ok(Mode::Conclude(conclude)) => return conclude.run(),
         Ok(Mode::Serve) => crate::serve::serve().map_or_else(|error| no_agent(&error), |()| 0),
         Err(text) => {
@@ -138,11 +138,11 @@ fn run(file: &Path) -> u8 {
             return WRONG_USAGE;
         }
     };
-    do_job(job)
+    do_job(Kind::OneJob, job)
 }
 
-fn do_job(job: Job) -> u8 {
-    match Agent::new(false).and_then(|agent| agent.run(job)) {
+fn do_job(kind: Kind, job: Job) -> u8 {
+    match Agent::new(kind).and_then(|agent| agent.run(job)) {
         Ok(end) => end.map_or(NOT_TAKEN, |end| status(&end)),
         Err(error) => no_agent(&error),
     }

@@ -21,6 +21,8 @@ use mizzen_agent::protocol::{CLAIM, Member};
 
 /// How many levels of an attempt's folder are made if they aren't there: the job's, `attempts`, the attempt's.
 const OWN_LEVELS: u32 = 3;
+/// The same of a rank whose log is elsewhere: `attempts`, the attempt's, `ranks`, its own. The job's must be there.
+const RANK_LEVELS: u32 = 4;
 
 /// Why nothing was claimed.
 #[derive(Debug)]
@@ -40,7 +42,11 @@ impl Claims {
     pub(crate) fn make(members: &[Member], identity: &str) -> Result<Claims, ClaimError> {
         let mut claims = Claims(Vec::with_capacity(members.len()));
         for member in members {
-            match claim(Path::new(&member.attempt_dir), identity) {
+            let levels = match member.log_dir {
+                Some(_) => RANK_LEVELS,
+                None => OWN_LEVELS,
+            };
+            match claim(Path::new(&member.attempt_dir), identity, levels) {
                 Ok(link) => claims.0.push(link),
                 Err(error) => {
                     claims.undo();
@@ -77,12 +83,12 @@ fn make_folder(folder: &Path, levels: u32) -> io::Result<()> {
     }
 }
 
-fn claim(folder: &Path, identity: &str) -> Result<PathBuf, ClaimError> {
+fn claim(folder: &Path, identity: &str, levels: u32) -> Result<PathBuf, ClaimError> {
     let storage = |path: &Path, error| ClaimError::Storage {
         path: path.to_owned(),
         error,
     };
-    make_folder(folder, OWN_LEVELS).map_err(|error| storage(folder, error))?;
+    make_folder(folder, levels).map_err(|error| storage(folder, error))?;
     let link = folder.join(CLAIM);
     match symlink(identity, &link) {
         Ok(()) => Ok(link),

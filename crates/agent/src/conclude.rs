@@ -14,8 +14,10 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mizzen_agent::protocol::EXIT_RECORD;
-use mizzen_agent::record::{ExitRecord, FirstFailure, Outcome, RECORD_VERSION, RankExit};
+use mizzen_agent::protocol::{CLAIM, EXIT_RECORD};
+use mizzen_agent::record::{
+    ExitRecord, FirstFailure, LAST_LINES, Outcome, RECORD_VERSION, RankExit,
+};
 
 use crate::channel::say;
 use crate::clock::now_micros;
@@ -97,6 +99,21 @@ impl Conclude {
         ExitCode::SUCCESS
     }
 
+    fn is_claimed(&self, rank: usize) -> bool {
+        let rank = u32::try_from(rank).unwrap_or(u32::MAX);
+        fs::symlink_metadata(Path::new(&rank_folder(&self.attempt, rank)).join(CLAIM)).is_ok()
+    }
+
+    /// What a rank wrote last, and behind it what its launcher said of it.
+    fn last_lines(&self, rank: Option<u32>, words: Vec<String>) -> Vec<String> {
+        let log = rank.map(|rank| Path::new(&self.attempt).join(format!("rank-{rank}.log")));
+        let mut lines = log.as_deref().map(last_lines).unwrap_or_default();
+        let room = LAST_LINES.saturating_sub(words.len());
+        lines.drain(..lines.len().saturating_sub(room));
+        lines.extend(words);
+        lines
+    }
+
     fn read_records(&self) -> Vec<Option<ExitRecord>> {
         let mut records: Vec<Option<ExitRecord>> = vec![None; self.ranks as usize];
         let give_up_at = Instant::now() + LATE;
@@ -138,12 +155,20 @@ impl Conclude {
                 .as_ref()
                 .is_some_and(|record| record.outcome == Outcome::Succeeded)
         };
+        // A claim without a record: it has begun, and was killed with its agent.
+        let lost =
+            (0..records.len()).find(|rank| records[*rank].is_none() && self.is_claimed(*rank));
+        let words = self.log.as_deref().map(Path::new).map(last_lines);
+        let words = words.unwrap_or_default();
         let outcome = match (&first, self.end) {
             (Some((_, record)), None | Some(Outcome::Interrupted)) => record.outcome,
             // Its group's end came first, or a failure of another member did.
             (_, Some(end)) if !records.iter().all(well) => end,
             (Some((_, record)), Some(_)) => record.outcome,
-            _ if records.iter().all(well) && self.status == 0 => Outcome::Succeeded,
+            // Who had ended well stays so, whatever its launcher was told afterwards.
+            _ if records.iter().all(well) && (self.status == 0 || self.end.is_some()) => {
+                Outcome::Succeeded
+            }
             // Each rank has ended well, and srun all the same says otherwise.
             _ if records.iter().all(well) => Outcome::Failed,
             _ if records
@@ -153,7 +178,13 @@ impl Conclude {
             {
                 Outcome::Interrupted
             }
-            _ if records.iter().all(Option::is_none) && self.status != 0 => Outcome::LaunchFailed,
+            // Killed with its agent, which Slurm does to all of a step that has used up its memory.
+            _ if lost.is_some() && words.iter().any(|line| says_out_of_memory(line)) => {
+                Outcome::OutOfMemory
+            }
+            _ if lost.is_none() && records.iter().all(Option::is_none) && self.status != 0 => {
+                Outcome::LaunchFailed
+            }
             _ => Outcome::Failed,
         };
         let first_failure = match first {
@@ -165,18 +196,20 @@ impl Conclude {
                     .map(|failure| failure.last_lines.clone())
                     .unwrap_or_default(),
             }),
-            _ if matches!(outcome, Outcome::LaunchFailed | Outcome::Failed) => Some(FirstFailure {
-                rank: records
-                    .iter()
-                    .position(Option::is_none)
+            _ if matches!(
+                outcome,
+                Outcome::LaunchFailed | Outcome::Failed | Outcome::OutOfMemory
+            ) =>
+            {
+                let rank = lost
+                    .or_else(|| records.iter().position(Option::is_none))
                     .and_then(|rank| u32::try_from(rank).ok())
-                    .unwrap_or(0),
-                last_lines: self
-                    .log
-                    .as_deref()
-                    .map(|log| last_lines(Path::new(log)))
-                    .unwrap_or_default(),
-            }),
+                    .unwrap_or(0);
+                Some(FirstFailure {
+                    rank,
+                    last_lines: self.last_lines(lost.map(|_| rank), words),
+                })
+            }
             _ => None,
         };
         let there = || records.iter().flatten();
@@ -222,6 +255,13 @@ fn read(folder: &str, key: &str) -> Option<ExitRecord> {
     let bytes = fs::read(Path::new(folder).join(EXIT_RECORD)).ok()?;
     let record: ExitRecord = serde_json::from_slice(&bytes).ok()?;
     (record.key == key).then_some(record)
+}
+
+/// Slurm's words for the kernel's out-of-memory killer.
+fn says_out_of_memory(line: &str) -> bool {
+    ["oom_kill event", "oom-kill event", "Out Of Memory"]
+        .iter()
+        .any(|words| line.contains(words))
 }
 
 fn is_own_failure(outcome: Outcome) -> bool {
@@ -324,6 +364,12 @@ mod tests {
             (0, None, vec![well(), well()], Outcome::Succeeded),
             (1, None, vec![well(), well()], Outcome::Failed),
             (143, None, vec![well(), told()], Outcome::Interrupted),
+            (
+                143,
+                Some(Outcome::GroupEnded),
+                vec![well(), well()],
+                Outcome::Succeeded,
+            ),
             (1, None, vec![None, None], Outcome::LaunchFailed),
             (0, None, vec![well(), None], Outcome::Failed),
             (

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! arguments ──▶ work:  stdin (Commands) ─┐
-//!          ├──▶ follow: files ──▶ mirror
 //!          ├──▶ run:   one Job in a file ┼▶ agent (event loop) ──▶ job (in hand) ──▶ spawn · reap
-//!                                                                  ├ claim · devices    before anything starts
-//!                                                                  ├ verdict · oom      what the ends mean
-//!                                                                  └ tail · writer      what stays on disk
+//!          ├──▶ rank:  a task of a step ─┘                          ├ claim · devices    before anything starts
+//!          ├──▶ conclude: its records, merged                       ├ verdict · oom      what the ends mean
+//!          ├──▶ serve:  a tunnel's commands                         └ tail · writer      what stays on disk
+//!          └──▶ follow: what jobs write, to a mirror
 //! ```
 //!
 //! `serve` shares nothing with these: it runs commands for a tunnel (`serve.rs`), and no jobs.
@@ -46,6 +46,8 @@ mod reap;
 mod serve;
 #[cfg(target_os = "linux")]
 mod spawn;
+#[cfg(target_os = "linux")]
+mod surroundings;
 #[cfg(target_os = "linux")]
 mod sys;
 #[cfg(target_os = "linux")]

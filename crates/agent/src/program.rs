@@ -10,17 +10,18 @@
 //! sh, as execvp(3) does, hides the mistake until it runs somewhere else.
 
 use std::collections::HashMap;
-use std::ffi::{CString, NulError};
+use std::ffi::{CString, NulError, OsStr};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use mizzen_agent::protocol::{Member, Rank};
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
+
+use crate::surroundings::surroundings;
 
 /// Where programs are looked for without a PATH (execvp(3)'s default).
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
@@ -167,26 +168,25 @@ impl Program {
         let workdir = c_string(member.workdir.as_bytes(), || {
             "the working directory".to_owned()
         })?;
+        // What was inherited is handed on as it is, odd names too; only what was asked for can be refused.
+        let given = member.env.iter().chain(&rank.env);
+        if let Some((name, _)) = { given }.find(|(name, _)| name.is_empty() || name.contains('=')) {
+            return Err(LaunchError::BadVariable(name.clone()));
+        }
         let merged = merge(member, rank, own);
         let mut env = Vec::with_capacity(merged.len());
         for (variable, value) in &merged {
-            if variable.is_empty() || variable.contains('=') {
-                return Err(LaunchError::BadVariable((*variable).to_owned()));
-            }
-            let entry = [variable.as_bytes(), b"=", value.as_bytes()].concat();
+            let entry = [variable, &b"="[..], value].concat();
             env.push(c_string(&entry, || {
+                let variable = String::from_utf8_lossy(variable);
                 format!("the environment variable {variable:?}")
             })?);
         }
         let search_path = merged
             .iter()
-            .find(|(variable, _)| *variable == "PATH")
-            .map(|(_, value)| *value);
-        let path = find(
-            &name,
-            search_path.unwrap_or(DEFAULT_PATH),
-            Path::new(&member.workdir),
-        )?;
+            .find(|(variable, _)| *variable == b"PATH")
+            .map_or(DEFAULT_PATH.as_bytes(), |(_, value)| value);
+        let path = find(&name, search_path, Path::new(&member.workdir))?;
         let path = c_string(path.as_os_str().as_bytes(), || "PATH".to_owned())?;
         Ok(Program {
             name,
@@ -203,17 +203,19 @@ fn merge<'a>(
     member: &'a Member,
     rank: &'a Rank,
     own: &[(&'a str, &'a str)],
-) -> Vec<(&'a str, &'a str)> {
+) -> Vec<(&'a [u8], &'a [u8])> {
     let around = if member.inherit { surroundings() } else { &[] };
-    let given = around
+    let given = member.env.iter().chain(&rank.env);
+    let given = given.map(|(name, value)| (name.as_str(), value.as_str()));
+    let given = given.chain(own.iter().copied());
+    let given = given.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    let inherited = around
         .iter()
-        .chain(&member.env)
-        .chain(&rank.env)
-        .map(|(name, value)| (name.as_str(), value.as_str()));
-    let mut merged: Vec<(&str, &str)> =
+        .map(|(name, value)| (name.as_slice(), value.as_slice()));
+    let mut merged: Vec<(&[u8], &[u8])> =
         Vec::with_capacity(around.len() + member.env.len() + rank.env.len() + own.len());
     let mut places = HashMap::with_capacity(merged.capacity());
-    for (name, value) in given.chain(own.iter().copied()) {
+    for (name, value) in inherited.chain(given) {
         match places.get(name) {
             Some(place) => merged[*place] = (name, value),
             None => {
@@ -225,28 +227,15 @@ fn merge<'a>(
     merged
 }
 
-/// The agent's own environment, as it was started with.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the agent is a binary: this is its one look at its environment"
-)]
-fn surroundings() -> &'static [(String, String)] {
-    static SURROUNDINGS: OnceLock<Vec<(String, String)>> = OnceLock::new();
-    SURROUNDINGS.get_or_init(|| {
-        std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect()
-    })
-}
-
 /// Finds the program as execvp(3) would, with relative entries counted from the working directory of the rank.
-fn find(program: &str, search_path: &str, workdir: &Path) -> Result<PathBuf, LaunchError> {
+fn find(program: &str, search_path: &[u8], workdir: &Path) -> Result<PathBuf, LaunchError> {
     if program.contains('/') {
         // Relative to the working directory, where the child will stand by then.
         return Ok(PathBuf::from(program));
     }
     let mut seen = None;
-    for folder in search_path.split(':') {
+    for folder in search_path.split(|byte| *byte == b':') {
+        let folder = OsStr::from_bytes(folder);
         // An empty entry means the working directory; `join` keeps absolute entries as they are.
         let candidate = workdir.join(folder).join(program);
         let Ok(entry) = fs::metadata(&candidate) else {

@@ -155,7 +155,7 @@ pub struct Member {
     pub workdir: String,
     /// The environment of every rank, in order; [`Rank::env`] is added to it.
     pub env: Vec<(String, String)>,
-    /// The agent's own environment stands under [`Member::env`]; what is not UTF-8 in it is left out.
+    /// The agent's own environment stands under [`Member::env`], as it is: also what is not UTF-8.
     #[serde(default)]
     pub inherit: bool,
     /// When this member ends well, the group ends well and the others are ended.

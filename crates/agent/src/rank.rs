@@ -77,14 +77,10 @@ fn rank_variables(rank: u32, variable: &dyn Fn(&str) -> Option<u32>) -> Vec<(Str
     if world < 2 {
         return Vec::new();
     }
-    // How many run on this node; `2(x3),1` and the like begin with the first node's number.
     let on_node = env::var("SLURM_STEP_TASKS_PER_NODE")
         .or_else(|_| env::var("SLURM_TASKS_PER_NODE"))
         .ok()
-        .and_then(|text| {
-            let digits = text.find(|sign: char| !sign.is_ascii_digit());
-            text[..digits.unwrap_or(text.len())].parse::<u32>().ok()
-        });
+        .and_then(|list| tasks_on_node(&list, variable("SLURM_NODEID").unwrap_or(0)));
     [
         ("RANK", Some(rank)),
         ("WORLD_SIZE", Some(world)),
@@ -96,4 +92,36 @@ fn rank_variables(rank: u32, variable: &dyn Fn(&str) -> Option<u32>) -> Vec<(Str
     .filter(|(name, _)| env::var_os(name).is_none())
     .filter_map(|(name, value)| Some((name.to_owned(), value?.to_string())))
     .collect()
+}
+
+/// Reads Slurm's `4(x2),1`: four tasks on each of the first two nodes, one on the third.
+fn tasks_on_node(list: &str, node: u32) -> Option<u32> {
+    let mut before = 0;
+    for part in list.split(',') {
+        let (tasks, nodes) = match part.split_once("(x") {
+            Some((tasks, nodes)) => (tasks, nodes.strip_suffix(')')?.parse().ok()?),
+            None => (part, 1),
+        };
+        before += nodes;
+        if node < before {
+            return tasks.parse().ok();
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slurms_list_of_tasks_is_read() {
+        let of = |node| tasks_on_node("4(x2),1,3(x2)", node);
+        assert_eq!(
+            [of(0), of(1), of(2), of(3), of(4), of(5)],
+            [Some(4), Some(4), Some(1), Some(3), Some(3), None]
+        );
+        assert_eq!(tasks_on_node("nonsense", 0), None);
+        assert_eq!(tasks_on_node("4(x", 0), None);
+    }
 }

@@ -83,6 +83,24 @@ pub(crate) fn wait_any() -> Waited {
     }
 }
 
+/// How a child has ended that [`wait_any`] would take, which it still may.
+pub(crate) fn peek() -> Option<How> {
+    // SAFETY: siginfo_t is plain data, all zeroes is a value of it.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: the pointer is to a live local, which the kernel fills in.
+    let answer = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, options) };
+    // SAFETY: waitid(2) fills in these fields, or leaves them zero if no child has ended.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    if answer != 0 || pid == 0 {
+        return None;
+    }
+    Some(match info.si_code {
+        libc::CLD_EXITED => How::Code(status),
+        _ => How::Signal(status),
+    })
+}
+
 impl From<&libc::rusage> for Usage {
     fn from(usage: &libc::rusage) -> Usage {
         #[expect(
@@ -119,8 +137,8 @@ pub(crate) fn signal_group(group: i32, signal: i32) -> Result<(), Errno> {
 
 /// Makes this process fit to be an agent: blocks every signal and gives the watched ones to the descriptor that is
 /// returned, resets what its starter ignored, closes descriptors that it has no business with, and becomes the parent
-/// of every orphan below it.
-pub(crate) fn become_agent() -> io::Result<SignalFd> {
+/// of every orphan below it. `hand_on`: inherited descriptors are the ranks' (an MPI program speaks to Slurm through one).
+pub(crate) fn become_agent(hand_on: bool) -> io::Result<SignalFd> {
     nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
     // Children inherit what is ignored (nohup's SIGHUP, the Rust runtime's SIGPIPE), and an ignored SIGCHLD would
     // let exit statuses vanish. (The C library keeps its own two, 32 and 33, to itself: those stay as they are.) As all signals are blocked, "default" does no harm to the agent itself.
@@ -129,7 +147,7 @@ pub(crate) fn become_agent() -> io::Result<SignalFd> {
     }
     // The agent may outlive its starter by days: a pipe or a lock that it inherited by accident would live on with it.
     // SAFETY: closes numbers that nothing in this program has opened yet: this runs before anything else does.
-    if unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) } != 0 {
+    if !hand_on && unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) } != 0 {
         close_one_by_one()?;
     }
     nix::sys::prctl::set_child_subreaper(true)?;

@@ -7,8 +7,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    cancel, completions, devspace, doctor, executors, import_nemo, launch, logs, ls, man, plan,
-    retry, rm, run, schema, shell, show, status, supervise, tunnel, wait,
+    cancel, completions, devspace, doctor, executors, get, import_nemo, launch, logs, ls, man,
+    plan, retry, rm, run, schema, shell, show, status, supervise, tunnel, wait,
 };
 use crate::output::Output;
 use crate::render::{Outcome, style};
@@ -124,6 +124,7 @@ pub(crate) enum Command {
     Show(show::ShowArgs),
     Wait(wait::WaitArgs),
     Logs(logs::LogsArgs),
+    Get(get::GetArgs),
     Cancel(cancel::CancelArgs),
     Retry(retry::RetryArgs),
     Rm(rm::RmArgs),
@@ -156,6 +157,7 @@ impl Command {
             Command::Show(args) => show::run(args, surroundings),
             Command::Wait(args) => wait::run(args, surroundings),
             Command::Logs(args) => logs::run(args, surroundings),
+            Command::Get(args) => get::run(args, surroundings),
             Command::Cancel(args) => cancel::run(args, surroundings),
             Command::Retry(args) => retry::run(args, surroundings),
             Command::Rm(args) => rm::run(args, surroundings),

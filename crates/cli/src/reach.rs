@@ -2,11 +2,13 @@
 
 use std::io::IsTerminal;
 
+use mizzen_core::executor;
 use mizzen_core::plan::Plan;
 use mizzen_core::submit;
-use mizzen_core::tunnel::{Login, TunnelError};
+use mizzen_core::tunnel::{ConnectionState, Login, TunnelError, TunnelSettings, connection};
 
 use crate::output::Output;
+use crate::render::time::duration;
 use crate::report::{Report, Status};
 use crate::surroundings::Surroundings;
 
@@ -49,4 +51,55 @@ pub(crate) fn reach(surroundings: &Surroundings, plan: &Plan) -> Result<(), Repo
         output.relay(words);
     })
     .map_err(Report::from)
+}
+
+/// The connections that an experiment depends on, and what was last said of them.
+///
+/// A connection that is lost is no state of a job: it is told beside them.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    places: Vec<(TunnelSettings, bool)>,
+}
+
+impl Connections {
+    /// Those of a plan's executors.
+    pub(crate) fn of(plan: &Plan) -> Connections {
+        let mut places: Vec<(TunnelSettings, bool)> = Vec::new();
+        for (name, config) in &plan.executors {
+            let Ok(executor) = executor::build(name, config) else {
+                continue;
+            };
+            if let Some(tunnel) = executor.tunnel()
+                && !places.iter().any(|(known, _)| known == tunnel)
+            {
+                places.push((tunnel.clone(), false));
+            }
+        }
+        Connections { places }
+    }
+
+    /// What is new: a sentence for each connection that was lost, or is there again.
+    pub(crate) fn news(&mut self, surroundings: &Surroundings) -> Vec<String> {
+        let mut news = Vec::new();
+        for (tunnel, told) in &mut self.places {
+            let Some(fact) = connection(&surroundings.context, tunnel) else {
+                continue;
+            };
+            let closed = fact.state == ConnectionState::Closed;
+            if closed == *told {
+                continue;
+            }
+            *told = closed;
+            news.push(if closed {
+                let since = duration(surroundings.now().seconds_since(fact.since).max(0.0));
+                format!(
+                    "not connected for {since}: {}; what runs there goes on, its state here is as old",
+                    fact.words
+                )
+            } else {
+                format!("connected to {} again", fact.place)
+            });
+        }
+        news
+    }
 }

@@ -4,7 +4,7 @@ mod support;
 
 use support::Session;
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "run",
     "launch",
     "plan",
@@ -13,6 +13,7 @@ const COMMANDS: [&str; 17] = [
     "show",
     "wait",
     "logs",
+    "get",
     "cancel",
     "retry",
     "rm",

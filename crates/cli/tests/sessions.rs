@@ -213,6 +213,43 @@ fn what_would_run_is_shown_and_nothing_is_made() {
 }
 
 #[test]
+fn the_scripts_of_a_cluster_are_shown_without_what_is_private() {
+    let session = Session::new();
+    session.write(
+        "cluster.toml",
+        r#"
+[executors.cluster]
+kind = "slurm"
+account = "physics"
+env_vars = { WANDB_API_KEY = "hunter2" }
+tunnel = { kind = "ssh", host = "login", job_dir = "/scratch/me" }
+[[tasks]]
+name = "train"
+executor = "cluster"
+run = ["echo", "it's $HOME"]
+env = { HF_TOKEN = "hunter2" }
+sweep = { x = [1, 2, 3, 4] }
+"#,
+    );
+    let said = session.ok(&["plan", "cluster.toml"]);
+    assert!(!said.contains("hunter2"), "{said}");
+    assert!(
+        !session
+            .ok(&["plan", "--json", "cluster.toml"])
+            .contains("hunter2")
+    );
+    for line in [
+        "#SBATCH --account=physics",
+        "export HF_TOKEN='********'",
+        "exec echo \"it's \"'$HOME'",
+        "script   train-x=4/submit/1.sh (",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    assert!(!session.home().exists());
+}
+
+#[test]
 fn mistakes_in_a_file_are_shown_where_they_are() {
     let session = Session::new();
     session.write(

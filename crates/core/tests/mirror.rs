@@ -16,6 +16,10 @@ use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use mizzen_core::context::{Agent, Context, RandomIds, SystemClock};
+use mizzen_core::logs;
+use mizzen_core::model::{ExperimentId, JobState, Timestamp};
+use mizzen_core::plan::Plan;
+use mizzen_core::store::{ExperimentSummary, ExperimentView, JobView, StateCounts};
 use mizzen_core::tunnel::{LocalTunnel, Tunnel, TunnelError, mirror, mirror_once};
 use tokio::sync::oneshot;
 
@@ -422,6 +426,87 @@ async fn only_files_of_attempts_are_written() {
         assert!(!scene.folder.join("escaped").exists());
         assert!(!scene.here().join("escaped").exists());
     }
+}
+
+/// A plan and a view of an experiment whose one job runs where this scene's files are.
+fn experiment(scene: &Scene) -> (Plan, ExperimentView) {
+    let id = ExperimentId::parse("km5xdtc3s9").unwrap();
+    let settings = serde_json::json!({
+        "account": "a",
+        "tunnel": {"kind": "local", "job_dir": scene.folder.join("place")},
+    });
+    let plan = serde_json::json!({
+        "title": "t", "on_failure": "continue", "tasks": [],
+        "executors": {"cluster": {"kind": "slurm", "settings": settings}},
+    });
+    let view = ExperimentView {
+        dir: scene.folder.join("home/experiments/t").join(id.as_str()),
+        summary: ExperimentSummary {
+            id,
+            title: "t".to_owned(),
+            state: JobState::Running,
+            created: Timestamp(0),
+            ended: None,
+            counts: StateCounts::default(),
+        },
+        sequence: 0,
+        jobs: vec![JobView {
+            index: 0,
+            name: "job".to_owned(),
+            task: "job".into(),
+            group: None,
+            state: JobState::Running,
+            cause: None,
+            message: None,
+            executor: "cluster".into(),
+            retry_at: None,
+            attempts: Vec::new(),
+        }],
+    };
+    (serde_json::from_value(plan).unwrap(), view)
+}
+
+/// Logs of a plan's jobs come from where their executor runs them.
+#[test]
+fn logs_of_jobs_elsewhere_come_here() {
+    let scene = Scene::with_agent();
+    let (plan, view) = experiment(&scene);
+    let context = scene.tunnel.context();
+    let there = format!("../place/t/{}/job/attempts/1/rank-0.log", view.summary.id);
+    fs::create_dir_all(scene.there()).unwrap();
+    let here = logs::rank_log(&view.dir.join("job/attempts/1"), 0);
+    scene.write(&there, b"one\n");
+    assert!(logs::are_elsewhere(&plan, &view, &[0]));
+    assert!(!logs::are_elsewhere(&plan, &view, &[7]));
+    assert_eq!(
+        logs::fetch(context, &plan, &view, &[]),
+        Vec::<String>::new()
+    );
+    assert_eq!(fs::read(&here).unwrap(), b"one\n");
+    let mut mirroring = logs::Mirroring::start(context, plan, &view, &[0]).unwrap();
+    scene.write(&there, b"two\n");
+    mirroring.end();
+    assert_eq!(fs::read(&here).unwrap(), b"one\ntwo\n");
+    assert_eq!(mirroring.words(), Vec::<String>::new());
+}
+
+/// A place that can't be reached fails nothing, and is told of once.
+#[test]
+fn a_place_that_cant_be_reached_is_told_of() {
+    let scene = Scene::with_agent();
+    let (mut plan, view) = experiment(&scene);
+    let settings = &mut plan.executors.get_mut("cluster").unwrap().settings;
+    settings["tunnel"] = serde_json::json!({
+        "kind": "ssh", "host": "127.0.0.1", "port": 1, "user": "me", "job_dir": "/scratch",
+        "ssh_config": "/dev/null",
+    });
+    let context = scene.tunnel.context();
+    let said = logs::fetch(context, &plan, &view, &[]);
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].contains("127.0.0.1"), "{said:?}");
+    let mut mirroring = logs::Mirroring::start(context, plan, &view, &[]).unwrap();
+    mirroring.end();
+    assert!(mirroring.words().len() <= 1);
 }
 
 /// How long a line takes: `cargo test --release --test mirror -- --ignored --nocapture`.

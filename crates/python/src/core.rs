@@ -240,6 +240,7 @@ impl Core {
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn logs(
         &self,
+        py: Python<'_>,
         id: &str,
         jobs: Vec<u32>,
         follow: bool,
@@ -260,13 +261,9 @@ impl Core {
             tail,
             grep,
         };
-        Ok(Logs::new(
-            self.context.clone(),
-            &store,
-            id,
-            selection,
-            follow,
-        )?)
+        // Other places may have to be asked.
+        let context = self.context.clone();
+        Ok(py.detach(move || Logs::new(context, &store, id, selection, follow))?)
     }
 
     /// The kind and the settings of an executor in a file (default: `executors.toml` in the home), as JSON.

@@ -1,10 +1,11 @@
 //! The lines that jobs write.
 
+use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mizzen_core::context::Context;
-use mizzen_core::logs::{Follower, LogLine, Redactor, Selection};
+use mizzen_core::logs::{self, Follower, LogLine, Mirroring, Redactor, Selection};
 use mizzen_core::model::ExperimentId;
 use mizzen_core::store::Store;
 use mizzen_core::watch::ensure_supervised;
@@ -38,6 +39,13 @@ struct State {
     /// All that there is has been handed on.
     finished: bool,
     supervised: Option<Instant>,
+    /// Brings here what jobs write elsewhere.
+    mirroring: Option<Mirroring>,
+}
+
+fn say(words: &str) {
+    // There is nobody to tell when even this can't be written.
+    let _ = std::io::stderr().write_all(format!("mizzen: {words}\n").as_bytes());
 }
 
 impl Logs {
@@ -62,6 +70,18 @@ impl Logs {
             .map(|job| (job.index, job.name.clone()))
             .collect();
         let tail = selection.tail;
+        let chosen = &selection.jobs;
+        let over = view.summary.is_over();
+        // The last lines are those of what is there, which has to be here for that.
+        let missing = logs::may_be_incomplete(&view, chosen);
+        if !missing.is_empty() && (!follow || over || tail.is_some()) {
+            logs::fetch(&context, &plan, &view, &missing)
+                .iter()
+                .for_each(|words| say(words));
+        }
+        let mirroring = (follow && !over)
+            .then(|| Mirroring::start(&context, plan, &view, chosen))
+            .flatten();
         let mut state = State {
             context,
             id,
@@ -72,6 +92,7 @@ impl Logs {
             last_lines: Vec::new(),
             finished: false,
             supervised: None,
+            mirroring,
         };
         if tail.is_some() {
             // The last lines are those of now: what is written before the first call of `next` comes behind them.
@@ -125,6 +146,12 @@ impl State {
             return Ok(std::mem::take(&mut self.last_lines));
         }
         let ended = !self.follow || self.have_ended()?;
+        if let Some(mirroring) = &mut self.mirroring {
+            mirroring.words().iter().for_each(|words| say(words));
+            if ended {
+                mirroring.end();
+            }
+        }
         self.poll(ended)
     }
 

@@ -12,3 +12,4 @@ mod leftovers;
 mod ranks;
 mod steps;
 mod support;
+mod tasks;

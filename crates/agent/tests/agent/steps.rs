@@ -119,6 +119,18 @@ fn a_rank_that_was_told_to_end_is_not_the_first_failure() {
 }
 
 #[test]
+fn a_rank_may_hear_of_the_end_before_its_agent() {
+    let scratch = Scratch::new();
+    fs::create_dir_all(scratch.0.join("attempts/1")).unwrap();
+    // As Slurm's signal does, which goes to all processes, one after the other.
+    let script = "(sleep 0.02; kill -TERM $PPID) & kill -TERM $$";
+    rank(&scratch, 0, 1, script).wait().expect("an end");
+    let record = conclude(&scratch, 1, 143, &[]);
+    assert_eq!(record.outcome, Outcome::Interrupted);
+    assert_eq!(record.ranks[0].signal, Some(libc::SIGTERM));
+}
+
+#[test]
 fn a_step_that_never_began_says_what_its_launcher_said() {
     let scratch = Scratch::new();
     fs::create_dir_all(scratch.0.join("attempts/1")).unwrap();

@@ -1,5 +1,6 @@
 //! What an attached client shows while an experiment goes on: one trait, with a view for logs, one for states, and none.
 
+use mizzen_core::logs::Mirroring;
 use mizzen_core::model::{Event, Timestamp};
 
 use super::Shown;
@@ -39,17 +40,20 @@ pub(super) trait Live {
     fn end(&mut self, board: &Board) -> Result<(), Report>;
 }
 
-/// The view that was asked for.
+/// The view that was asked for, and what brings the logs here that it shows.
 pub(super) fn make<'a>(
     surroundings: &'a Surroundings,
     board: &Board,
     shown: Shown,
     json: bool,
+    mirroring: Option<Mirroring>,
 ) -> Box<dyn Live + 'a> {
     match shown {
         _ if json => Box::new(Nothing { surroundings }),
-        Shown::Log => Box::new(LogView::new(surroundings, board)),
-        Shown::Progress { logs } => Box::new(ProgressView::new(surroundings, board, logs)),
+        Shown::Log => Box::new(LogView::new(surroundings, board, mirroring)),
+        Shown::Progress { logs } => {
+            Box::new(ProgressView::new(surroundings, board, logs, mirroring))
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `mizzen run`: the job's log on standard output, byte for byte, and a line of talk at its start, at each further
 //! attempt and at its end.
 
-use mizzen_core::logs::Selection;
+use mizzen_core::logs::{Mirroring, Selection};
 use mizzen_core::model::{Cause, Event, EventKind, JobState, Timestamp};
 
 use super::live::Live;
@@ -21,8 +21,13 @@ pub(super) struct LogView<'a> {
 
 impl<'a> LogView<'a> {
     /// From the job's beginning.
-    pub(super) fn new(surroundings: &'a Surroundings, board: &Board) -> LogView<'a> {
-        let following = Following::new(&board.view, Selection::default(), Form::Unchanged);
+    pub(super) fn new(
+        surroundings: &'a Surroundings,
+        board: &Board,
+        mirroring: Option<Mirroring>,
+    ) -> LogView<'a> {
+        let (selection, form) = (Selection::default(), Form::Unchanged);
+        let following = Following::new(&board.view, selection, form, mirroring);
         LogView {
             surroundings,
             following,

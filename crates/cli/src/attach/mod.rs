@@ -17,6 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use mizzen_core::executor;
+use mizzen_core::logs::Mirroring;
 use mizzen_core::model::{CancelMode, Cause, ExperimentId, JobState};
 use mizzen_core::store::{ExperimentView, Store};
 use mizzen_core::submit;
@@ -24,6 +25,7 @@ use mizzen_core::watch::{ensure_supervised, last_words};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
+use crate::reach::Connections;
 use crate::render::Outcome;
 use crate::render::board::{Board, Change};
 use crate::render::documents::{self, StartedDocument};
@@ -197,6 +199,7 @@ struct Attached<'a> {
     signals: Signals,
     board: Board,
     live: Box<dyn Live + 'a>,
+    connections: Connections,
     /// What a Ctrl-C has led to.
     interrupted: Option<Interruption>,
 }
@@ -219,7 +222,15 @@ impl<'a> Attached<'a> {
         signals: Signals,
     ) -> Result<Attached<'a>, Report> {
         let board = Board::new(store.view(&id)?);
-        let live = live::make(surroundings, &board, shown, args.json);
+        let shows_logs = !args.json && shown != Shown::Progress { logs: false };
+        let plan = store.plan_without_jobs(&id)?;
+        let connections = Connections::of(&plan);
+        let mirroring = if shows_logs {
+            Mirroring::start(&surroundings.context, plan, &board.view, &[])
+        } else {
+            None
+        };
+        let live = live::make(surroundings, &board, shown, args.json, mirroring);
         Ok(Attached {
             surroundings,
             store,
@@ -228,6 +239,7 @@ impl<'a> Attached<'a> {
             signals,
             board,
             live,
+            connections,
             interrupted: None,
         })
     }
@@ -278,6 +290,9 @@ impl<'a> Attached<'a> {
             self.live.tick(&self.board, self.surroundings.now());
             if supervised.elapsed() >= SUPERVISION_CHECK {
                 supervised = Instant::now();
+                for line in self.connections.news(self.surroundings) {
+                    self.live.say(&line);
+                }
                 if ensure_supervised(&self.surroundings.context, &self.store, &self.id)? {
                     restarts += 1;
                     if restarts == MANY_RESTARTS {

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use mizzen_core::logs::Selection;
+use mizzen_core::logs::{Mirroring, Selection};
 use mizzen_core::model::{Event, EventKind, JobState, Timestamp};
 use mizzen_core::store::JobView;
 
@@ -49,6 +49,7 @@ impl<'a> ProgressView<'a> {
         surroundings: &'a Surroundings,
         board: &Board,
         logs: bool,
+        mirroring: Option<Mirroring>,
     ) -> ProgressView<'a> {
         let logs = logs.then(|| {
             let form = if board.view.jobs.len() > 1 {
@@ -56,7 +57,7 @@ impl<'a> ProgressView<'a> {
             } else {
                 Form::Unchanged
             };
-            Following::new(&board.view, Selection::default(), form)
+            Following::new(&board.view, Selection::default(), form, mirroring)
         });
         let now = Instant::now();
         ProgressView {

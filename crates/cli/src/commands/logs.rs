@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use mizzen_core::logs::{self, Selection};
+use mizzen_core::logs::{self, Mirroring, Selection};
 use mizzen_core::model::ExperimentId;
 use mizzen_core::store::{ExperimentView, JobView, Store};
 use mizzen_core::watch::ensure_supervised;
@@ -93,6 +93,7 @@ pub(crate) fn run(args: LogsArgs, surroundings: &Surroundings) -> Result<Outcome
         follow(&store, &id, view, selection, form, surroundings)?;
         return Ok(Outcome::done(Status::Succeeded));
     }
+    bring(&store, &id, &view, &selection.jobs, surroundings)?;
     let read = LogLines::of_jobs(form, &view, &selection.jobs)
         .show(&surroundings.output, |sink| {
             logs::read(&view, &selection, sink)
@@ -110,6 +111,24 @@ pub(crate) fn run(args: LogsArgs, surroundings: &Surroundings) -> Result<Outcome
     Ok(Outcome::done(Status::Succeeded))
 }
 
+/// Brings here what the jobs have written elsewhere, unless all of it is here.
+fn bring(
+    store: &Store,
+    id: &ExperimentId,
+    view: &ExperimentView,
+    chosen: &[u32],
+    surroundings: &Surroundings,
+) -> Result<(), Report> {
+    let wanted = logs::may_be_incomplete(view, chosen);
+    if !wanted.is_empty() {
+        let plan = store.plan_without_jobs(id)?;
+        for words in logs::fetch(&surroundings.context, &plan, view, &wanted) {
+            surroundings.output.say(&format!("mizzen: {words}"));
+        }
+    }
+    Ok(())
+}
+
 fn follow(
     store: &Store,
     id: &ExperimentId,
@@ -120,7 +139,9 @@ fn follow(
 ) -> Result<(), Report> {
     let output = &surroundings.output;
     let chosen = selection.jobs.clone();
-    let mut following = Following::new(&view, selection, form);
+    let plan = store.plan_without_jobs(id)?;
+    let mirroring = Mirroring::start(&surroundings.context, plan, &view, &chosen);
+    let mut following = Following::new(&view, selection, form, mirroring);
     let mut version = store.data_version()?;
     let mut supervised = Instant::now();
     loop {

@@ -141,13 +141,14 @@ impl Show for Preview {
             document.on_failure,
             document.fingerprint,
         );
-        let mut last = None;
+        let (mut last, mut requests) = (None, 0);
         for job in &document.jobs {
             text.push('\n');
             text.push_str(&job_text(job, page));
             // The members of a group are sent together, by one request.
             if last.replace(&job.request) != Some(&job.request) {
-                text.push_str(&scripts_text(job, page));
+                requests += 1;
+                text.push_str(&scripts_text(job, requests <= WHOLE_SCRIPTS, page));
             }
         }
         if let Some(checks) = &document.checks {
@@ -162,8 +163,11 @@ impl Show for Preview {
     }
 }
 
+/// The scripts of so many requests are shown as a whole: those of a sweep are much alike.
+const WHOLE_SCRIPTS: usize = 3;
+
 /// The scripts of a request that has some, beside the job's own files.
-fn scripts_text(job: &PlannedJobDocument, page: &Page) -> String {
+fn scripts_text(job: &PlannedJobDocument, whole: bool, page: &Page) -> String {
     let files = job.request["files"].as_array().into_iter().flatten();
     let mut text = String::new();
     for file in files {
@@ -175,10 +179,18 @@ fn scripts_text(job: &PlannedJobDocument, page: &Page) -> String {
         if job.files.iter().any(own) {
             continue;
         }
+        let length = if whole {
+            String::new()
+        } else {
+            format!(" ({}, see --json)", count(contents.lines().count(), "line"))
+        };
         text.push_str(&format!(
-            "  {} {path}\n",
+            "  {} {path}{length}\n",
             page.paint(style::FAINT, &format!("{:<8}", "script"))
         ));
+        if !whole {
+            continue;
+        }
         for line in contents.lines() {
             text.push_str(&format!(
                 "  {:<8} │ {}\n",

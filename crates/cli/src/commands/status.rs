@@ -8,6 +8,7 @@ use mizzen_core::store::Store;
 use mizzen_core::watch::ensure_supervised;
 
 use crate::attach::wait_for_change;
+use crate::reach::Connections;
 use crate::render::experiment::ExperimentStatus;
 use crate::render::{Outcome, Show};
 use crate::report::Report;
@@ -41,6 +42,12 @@ pub(crate) fn run(args: StatusArgs, surroundings: &Surroundings) -> Result<Outco
     let store = select::open(surroundings)?;
     let id = select::experiment(&store, &args.experiment.experiment)?;
     drive_on(&store, &id, surroundings);
+    if !store.summary(&id)?.is_over() {
+        let plan = store.plan_without_jobs(&id)?;
+        for line in Connections::of(&plan).news(surroundings) {
+            surroundings.output.say(&format!("mizzen: {line}"));
+        }
+    }
     if args.watch {
         watch(&args, &store, &id, surroundings)?;
     }

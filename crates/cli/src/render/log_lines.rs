@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 
 use anstyle::{AnsiColor, Style};
-use mizzen_core::logs::{Follower, LogLine, Selection};
+use mizzen_core::logs::{Follower, LogLine, Mirroring, Selection};
 use mizzen_core::model::JobState;
 use mizzen_core::store::ExperimentView;
 
@@ -176,11 +176,18 @@ pub(crate) struct Following {
     lines: LogLines,
     /// Jobs that may have written more than was read since they ended.
     ended: BTreeSet<u32>,
+    /// Brings here what jobs write elsewhere.
+    mirroring: Option<Mirroring>,
 }
 
 impl Following {
-    /// Follows the selected logs of an experiment.
-    pub(crate) fn new(view: &ExperimentView, selection: Selection, form: Form) -> Following {
+    /// Follows the selected logs of an experiment, and what brings them here.
+    pub(crate) fn new(
+        view: &ExperimentView,
+        selection: Selection,
+        form: Form,
+        mirroring: Option<Mirroring>,
+    ) -> Following {
         let jobs: Vec<(u32, String)> = view
             .jobs
             .iter()
@@ -190,6 +197,7 @@ impl Following {
             lines: LogLines::of_jobs(form, view, &selection.jobs),
             follower: Follower::new(&view.dir, &jobs, selection),
             ended: BTreeSet::new(),
+            mirroring,
         }
     }
 
@@ -207,7 +215,11 @@ impl Following {
             follower,
             lines,
             ended,
+            mirroring,
         } = self;
+        for words in mirroring.iter().flat_map(Mirroring::words) {
+            output.say(&format!("mizzen: {words}"));
+        }
         let may_write = |index: u32| {
             ended.contains(&index)
                 || view
@@ -234,6 +246,9 @@ impl Following {
     /// # Errors
     /// As [`LogLines::show`].
     pub(crate) fn finish(&mut self, view: &ExperimentView, output: &Output) -> Result<(), Report> {
+        if let Some(mirroring) = &mut self.mirroring {
+            mirroring.end();
+        }
         self.ended.extend(view.jobs.iter().map(|job| job.index));
         while self.pump(view, output)? {
             self.ended.extend(view.jobs.iter().map(|job| job.index));

@@ -6,10 +6,21 @@
 )]
 #![expect(unreachable_pub, reason = "shared by several test crates")]
 
+mod desk;
+mod devspace;
+mod ends;
+mod faults;
 mod harness;
+mod jobs;
+#[expect(dead_code, reason = "shared with the tests of faults")]
+#[path = "../faults/scene.rs"]
+mod scene;
+#[path = "../support/screen.rs"]
+mod screen;
 #[path = "../support/slurm.rs"]
 mod slurm;
 #[path = "../../../core/tests/sshd/mod.rs"]
 mod sshd;
 #[path = "../support/mod.rs"]
 mod support;
+mod sweeps;

@@ -3,6 +3,7 @@
 //! ```text
 //! <experiment>/<job>/attempts/<n>/rank-<r>.log ─ select ─▶ read (tail, grep) ─▶ sink
 //!                                               └──────────▶ Follower: what is new, merged as it comes ─▶ sink
+//! another place's ─ remote: fetch, Mirroring ─▶ the same files here
 //! ```
 //!
 //! The files are what the ranks wrote, untouched: lines may hold any byte, and a line may have no end. A line is handed
@@ -12,11 +13,13 @@
 mod follow;
 mod read;
 mod redact;
+mod remote;
 mod select;
 
 pub use follow::Follower;
 pub use read::{LogLine, read};
 pub use redact::Redactor;
+pub use remote::{Mirroring, are_elsewhere, fetch, follow_places, may_be_incomplete};
 pub use select::{Selection, attempt_dir, rank_log};
 
 /// A line that is longer is handed on in pieces of this size.

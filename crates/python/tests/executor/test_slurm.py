@@ -26,7 +26,7 @@ def a_slurm_executor() -> run.SlurmExecutor:
         srun_args=["--mpi=pmix"],
         additional_parameters={"cpu_freq": "high", "spread-job": True},
         job_details=run.SlurmJobDetails(job_name="n", folder="/f", files={"stdout": "o.txt"}),
-        tunnel={"kind": "ssh", "host": "cluster", "job_dir": "/scratch/me"},
+        tunnel=run.SSHTunnel(host="cluster", job_dir="/scratch/me"),
         env_vars={"A": "1"},
         retries=2,
     )
@@ -40,7 +40,7 @@ def test_it_has_every_setting_of_its_kind() -> None:
     assert set(written) == set(properties)
     for name, schema in properties.items():
         if name == "tunnel":
-            assert written[name] is None
+            assert written[name] == {"kind": "local"}
             continue
         default = schema.get("default")
         assert written[name] == default, name

@@ -223,7 +223,8 @@ pub(super) fn options(settings: &SlurmSettings, named: &Named<'_>) -> Vec<String
         .collect()
 }
 
-/// A job's comment. The key is how a job is found again: whatever else the comment says, it is its last word.
+/// A job's comment. The key is how a job is found again: whatever else the comment says, it is its last word, and the rest
+/// is cut so that squeue shows the key.
 pub(super) fn comment(settings: &SlurmSettings, key: &str) -> String {
     let additional = settings.additional_parameters.iter().flatten();
     let given = additional
@@ -234,7 +235,10 @@ pub(super) fn comment(settings: &SlurmSettings, key: &str) -> String {
         })
         .next_back();
     match given.or(settings.comment.as_deref()) {
-        Some(comment) if !comment.is_empty() => format!("{comment} {key}"),
+        Some(comment) if !comment.is_empty() => {
+            let room = super::queue::COMMENT.saturating_sub(key.len() + 1);
+            format!("{} {key}", &comment[..comment.floor_char_boundary(room)])
+        }
         _ => key.to_owned(),
     }
 }

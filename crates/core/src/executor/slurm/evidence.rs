@@ -23,16 +23,15 @@ pub(super) fn ends(end: End, row: &Row, records: Vec<Option<ExitRecord>>) -> Vec
 
 fn with_record(end: End, row: &Row, record: ExitRecord) -> MemberEnd {
     let outcome = record.outcome;
-    let signalled = record
-        .first_failure
-        .as_ref()
-        .and_then(|first| record.ranks.get(first.rank as usize))
-        .is_some_and(|rank| rank.signal == Some(libc::SIGKILL));
+    let signal = ending_signal(&record);
+    let signalled = signal == Some(libc::SIGKILL);
     let mut told = end_from_record(record);
     let explained = match (outcome, end) {
         (Outcome::Interrupted, _) => true,
         // The kernel's or Slurm's killing looks like any other from beside the job.
         (Outcome::Failed, End::OutOfMemory) => signalled,
+        // Slurm's signals reach all processes of a step, a rank sometimes before the agent beside it.
+        (Outcome::Failed, End::Cancelled | End::Preempted | End::Timeout) => signal.is_some(),
         // What the ranks of the other nodes make of a lost one is no failure of theirs.
         (Outcome::Failed | Outcome::LaunchFailed, End::NodeFail) => true,
         _ => false,
@@ -47,6 +46,16 @@ fn with_record(end: End, row: &Row, record: ExitRecord) -> MemberEnd {
         }
     }
     told
+}
+
+/// The signal by which Slurm may have ended the rank that failed first: SIGTERM, or after its KillWait SIGKILL.
+fn ending_signal(record: &ExitRecord) -> Option<i32> {
+    let first = record.first_failure.as_ref()?.rank;
+    let rank = record.ranks.get(first as usize)?;
+    let shells = |code: i32| code.checked_sub(128);
+    rank.signal
+        .or_else(|| rank.code.and_then(shells))
+        .filter(|signal| matches!(*signal, libc::SIGTERM | libc::SIGKILL))
 }
 
 /// What Slurm's word means where no record is.
@@ -104,6 +113,17 @@ fn exit_words(status: i32) -> String {
     }
 }
 
+/// A job that never began and is not in the queue any more.
+pub(super) fn cancelled(members: usize, words: Option<&str>) -> Vec<MemberEnd> {
+    let end = MemberEnd {
+        state: JobState::Cancelled,
+        cause: Some(Cause::Cancelled),
+        message: words.map(str::to_owned),
+        record: None,
+    };
+    vec![end; members]
+}
+
 /// A place that has been asked and knows nothing of a job, and a folder without a record.
 pub(super) fn lost(members: usize) -> Vec<MemberEnd> {
     let end = MemberEnd {
@@ -129,7 +149,9 @@ pub(super) fn restarted(row: Option<&Row>, records: Vec<Option<ExitRecord>>) -> 
         .map(|record| match (record, word) {
             (Some(record), Some((end, row))) => with_record(end, row, record),
             (None, Some((end @ (End::NodeFail | End::Preempted), row))) => by_word(end, row),
-            (Some(record), None) if record.outcome != Outcome::Interrupted => {
+            (Some(record), None)
+                if record.outcome != Outcome::Interrupted && ending_signal(&record).is_none() =>
+            {
                 end_from_record(record)
             }
             (record, _) => MemberEnd {

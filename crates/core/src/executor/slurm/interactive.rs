@@ -7,8 +7,9 @@
 //! Settings that are texts of a batch job (`setup_lines`), its files or its environment (`export`) have no place here: a
 //! session begins with the environment of where it was started, the executor's variables and the request's.
 
+use super::container::RUN_DIR_MARK;
 use super::directives;
-use super::render::{RUN_DIR_MARK, job_name};
+use super::render::job_name;
 use super::settings::{ContainerRuntime, Flag, SlurmSettings};
 use crate::executor::Interactive;
 use crate::tunnel::Cmd;

@@ -5,6 +5,7 @@
 //!                    │  settings.rs     what users write
 //!                    │  directives.rs   settings → options of sbatch, quoted for `#SBATCH`
 //!                    │  script.rs       texts of the scripts (batch.sh.jinja, command.sh.jinja, array.sh.jinja)
+//!                    │  container.rs    pyxis, Apptainer
 //!                    └─ payload.rs      what is sent; the layout of files at the place
 //! ```
 //!
@@ -19,6 +20,7 @@
 //! - `SLURM_EXPORT_ENV` from `--export=NONE` would empty the environment of the steps as well.
 
 mod check;
+mod container;
 mod directives;
 mod evidence;
 #[doc(hidden)]

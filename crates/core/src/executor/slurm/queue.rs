@@ -13,6 +13,9 @@ use crate::tunnel::Cmd;
 /// No command of Slurm's may take longer.
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
+/// So many bytes of a comment are asked for. The key is its last word, so no comment of ours may be longer.
+pub(super) const COMMENT: usize = 160;
+
 /// The fields that are asked for, with their widths.
 const FIELDS: [(&str, usize); 11] = [
     ("JobArrayID", 48),
@@ -23,7 +26,7 @@ const FIELDS: [(&str, usize); 11] = [
     ("exit_code", 16),
     ("StartTime", 24),
     ("EndTime", 24),
-    ("Comment", 160),
+    ("Comment", COMMENT),
     ("HetJobID", 16),
     ("HetJobOffset", 16),
 ];
@@ -73,31 +76,26 @@ pub(super) fn squeue() -> Cmd {
 }
 
 /// Reads what squeue printed. Of a heterogeneous job only the first component is a row.
-pub(super) fn read_squeue(text: &str) -> Vec<Row> {
-    text.lines().filter_map(read_line).collect()
+pub(super) fn read_squeue(text: &[u8]) -> Vec<Row> {
+    text.split(|byte| *byte == b'\n')
+        .filter_map(read_line)
+        .collect()
 }
 
-fn read_line(line: &str) -> Option<Row> {
+fn read_line(line: &[u8]) -> Option<Row> {
     let mut rest = line;
-    let mut fields = [""; FIELDS.len()];
+    let mut fields: [String; FIELDS.len()] = Default::default();
     for (field, (_, width)) in fields.iter_mut().zip(FIELDS) {
-        // Widths count characters; what Slurm could not read is one byte a character.
-        let end = rest
-            .char_indices()
-            .nth(width)
-            .filter(|(_, sign)| *sign == '|')
-            .map(|(position, _)| position)
-            .or_else(|| {
-                rest.as_bytes()
-                    .get(width)
-                    .filter(|sign| **sign == b'|')
-                    .map(|_| width)
-            })?;
-        *field = match rest[..end].trim_end() {
-            "N/A" | "(null)" | "NONE" => "",
-            text => text,
+        // Widths count bytes (tried with 22.05), so a character may be cut at the end of its field.
+        if rest.get(width) != Some(&b'|') {
+            return None;
+        }
+        let text = String::from_utf8_lossy(&rest[..width]);
+        *field = match text.trim_end() {
+            "N/A" | "(null)" | "NONE" => String::new(),
+            text => text.to_owned(),
         };
-        rest = &rest[end + 1..];
+        rest = &rest[width + 1..];
     }
     let [
         id,
@@ -112,21 +110,21 @@ fn read_line(line: &str) -> Option<Row> {
         het,
         offset,
     ] = fields;
-    let id = match (het, offset) {
+    let id = match (het.as_str(), offset.as_str()) {
         ("" | "0", _) => id,
-        (het, "0") => het,
+        (_, "0") => het,
         _ => return None,
     };
     Some(Row {
-        id: id.to_owned(),
-        state: state.to_owned(),
+        id,
+        state,
         restarts: restarts.parse().unwrap_or(0),
-        reason: reason.to_owned(),
-        nodes: nodes.to_owned(),
+        reason,
+        nodes,
         exit: exit.parse().unwrap_or(0),
-        start: start.to_owned(),
-        end: end.to_owned(),
-        comment: comment.to_owned(),
+        start,
+        end,
+        comment,
     })
 }
 
@@ -292,12 +290,29 @@ mod tests {
             "slurm_load_jobs error".to_owned(),
         ]
         .join("\n");
-        let rows = read_squeue(&text);
+        let rows = read_squeue(text.as_bytes());
         assert_eq!(rows.len(), 2);
         assert_eq!(rows[0].id, "12_3");
         assert_eq!(rows[0].key(), Some("mz-abc-0-1"));
         assert_eq!((rows[0].restarts, rows[0].end.as_str()), (1, ""));
         assert_eq!((rows[1].id.as_str(), rows[1].nodes.as_str()), ("5", ""));
+    }
+
+    #[test]
+    fn widths_count_bytes() {
+        // 17 characters of two bytes each: counted in characters, the comment would end where the next field does.
+        let comment = format!("{} mz-abc-0-1", "ä".repeat(17));
+        let values = [
+            "1", "PENDING", "0", "", "", "0", "", "", &comment, "N/A", "N/A",
+        ];
+        let text: String = values
+            .iter()
+            .zip(FIELDS)
+            .map(|(value, (_, width))| format!("{value}{}|", " ".repeat(width - value.len())))
+            .collect();
+        let rows = read_squeue(text.as_bytes());
+        assert_eq!(rows.len(), 1);
+        assert_eq!(rows[0].key(), Some("mz-abc-0-1"));
     }
 
     #[test]

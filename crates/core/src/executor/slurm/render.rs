@@ -11,6 +11,7 @@
 
 use std::collections::BTreeSet;
 
+use super::container::{RUN_DIR, container};
 use super::directives::{self, Named, flag_name, literal_path};
 use super::payload::{Submission, SubmissionFile, secrets_path};
 use super::script::{self, Batch, BatchMember, Command, is_variable, word};
@@ -24,11 +25,6 @@ use crate::tunnel::quote;
 /// What to do where a tunnel has no folder for jobs.
 pub(super) const JOB_DIR_HINT: &str = "write `tunnel.job_dir`: a folder on the cluster that its nodes see, such as \"/scratch/me/jobs\"";
 
-/// Where a container finds its job's folder: NeMo-Run's name.
-const RUN_DIR: &str = "/nemo_run";
-/// What a mount begins with that is in the job's folder.
-pub(super) const RUN_DIR_MARK: &str = "/$nemo_run";
-
 /// How the members share the job's nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Layout {
@@ -41,9 +37,9 @@ enum Layout {
 }
 
 /// A member with what was found out about it.
-struct Member<'a> {
-    unit: &'a UnitMember<'a>,
-    settings: SlurmSettings,
+pub(super) struct Member<'a> {
+    pub(super) unit: &'a UnitMember<'a>,
+    pub(super) settings: SlurmSettings,
     size: Size,
     /// The number of its component.
     component: u32,
@@ -52,7 +48,7 @@ struct Member<'a> {
     /// Its name for Slurm.
     job_name: String,
     /// Its folder at the place.
-    folder: String,
+    pub(super) folder: String,
 }
 
 impl Member<'_> {
@@ -60,7 +56,7 @@ impl Member<'_> {
         &self.unit.job.name
     }
 
-    fn error(&self, reason: impl Into<String>) -> RenderError {
+    pub(super) fn error(&self, reason: impl Into<String>) -> RenderError {
         RenderError::Unsupported {
             job: self.name().to_owned(),
             reason: reason.into(),
@@ -674,83 +670,6 @@ fn step_arguments(member: &Member<'_>, members: &[Member<'_>], layout: Layout) -
     }
     arguments.push("--kill-on-bad-exit=1 --wait=60".to_owned());
     arguments
-}
-
-/// The words that put a rank into its container, and the lines before the step.
-fn container(
-    member: &Member<'_>,
-    directory: &str,
-) -> Result<(Vec<String>, Vec<String>), RenderError> {
-    let settings = &member.settings;
-    let Some(image) = &settings.container_image else {
-        return Ok((Vec::new(), Vec::new()));
-    };
-    let job_dir = &member.folder;
-    if directory.contains([',', ':']) {
-        return Err(member.error(format!(
-            "the folder {directory} can't be mounted into a container: it holds a comma or a colon"
-        )));
-    }
-    let mut mounts: Vec<String> = settings
-        .container_mounts
-        .iter()
-        .map(|mount| match mount.strip_prefix(RUN_DIR_MARK) {
-            Some(rest) => format!("{job_dir}{rest}"),
-            None => mount.clone(),
-        })
-        .collect();
-    mounts.push(format!("{job_dir}:{RUN_DIR}"));
-    mounts.push(format!("{directory}:{directory}"));
-    let workdir = &member.unit.job.workdir;
-    let inside = workdir.starts_with(directory)
-        || workdir == "/"
-        || settings.container_workdir.is_some()
-        || settings.container_mounts.iter().any(|mount| {
-            let there = mount.split(':').nth(1).unwrap_or_default();
-            !there.is_empty() && workdir.starts_with(there)
-        });
-    if !inside {
-        if workdir.contains([',', ':']) {
-            return Err(member.error(format!(
-                "its working directory {workdir} can't be mounted into a container: it holds a comma or a colon"
-            )));
-        }
-        mounts.push(format!("{workdir}:{workdir}"));
-    }
-    let agent = "\"${agent:+,${agent%/*}:${agent%/*}}\"";
-    let names = settings.container_env.clone().unwrap_or_default();
-    Ok(match settings.container_runtime {
-        ContainerRuntime::Pyxis => {
-            let mut words = vec![
-                format!("--container-image={}", quote(image)),
-                format!("--container-mounts={}{agent}", quote(&mounts.join(","))),
-            ];
-            if !names.is_empty() {
-                words.push(format!("--container-env={}", quote(&names.join(","))));
-            }
-            (words, Vec::new())
-        }
-        ContainerRuntime::Apptainer => {
-            if let Some(name) = names.iter().find(|name| !is_variable(name)) {
-                return Err(member.error(format!(
-                    "container_env: `{name}` is no name that a shell can give a variable"
-                )));
-            }
-            let mut words = vec!["apptainer exec".to_owned()];
-            if settings.asks_for_gpus() {
-                words.push("--nv".to_owned());
-            }
-            words.push(format!("--bind={}{agent}", quote(&mounts.join(","))));
-            words.push(quote(image));
-            let lines = names
-                .iter()
-                .map(|name| {
-                    format!("[ -z \"${{{name}+set}}\" ] || export APPTAINERENV_{name}=\"${name}\"")
-                })
-                .collect();
-            (words, lines)
-        }
-    })
 }
 
 /// Seconds as short as they can be written.

@@ -12,7 +12,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use mizzen_agent::record::ExitRecord;
@@ -33,10 +32,12 @@ use crate::executor::{
 use crate::model::{CancelMode, Handle, SubmissionKey, Timestamp};
 use crate::tunnel::{Cmd, Tunnel};
 
-/// How long a record may take to be seen after Slurm says that a job has ended: files come late from other nodes.
-const RECORD_LATE: Duration = Duration::from_secs(15);
-/// How long a job that nothing knows of is looked for.
-const LOST_AFTER: Duration = Duration::from_secs(180);
+/// For how many seconds a record may take to be seen after Slurm says that a job has ended: files come late from other nodes.
+const RECORD_LATE: f64 = 15.0;
+/// For how many seconds a job that was cancelled, and that has left the queue, may still show that it had begun.
+const CANCEL_SETTLED: f64 = 5.0;
+/// For how many seconds a job that nothing knows of is looked for.
+const LOST_AFTER: f64 = 180.0;
 /// And how often at least.
 const LOST_LOOKS: u32 = 5;
 /// An expected start is told to this many seconds.
@@ -46,15 +47,20 @@ const START_STEP: i64 = 600;
 /// file that was touched of late if there is one.
 const RECORDS: &str = r#"cd -- "$1" || exit
 while IFS= read -r folder; do
-  printf '%s ' "$(readlink "$folder/job" 2>/dev/null || echo -)"
+  if [ -L "$folder/job" ]; then printf '%s ' "$(readlink "$folder/job" || echo -)"; else printf -- '- '; fi
   if [ -f "$folder/exit.json" ]; then tr -d '\n' <"$folder/exit.json"; echo
-  else printf -- '-'; find "$folder/ranks" -name heartbeat -mmin -2 2>/dev/null | head -n 1 | tr -d '\n'; echo
+  else
+    printf -- '-'
+    if [ -d "$folder/ranks" ]; then find "$folder/ranks" -name heartbeat -mmin -2 2>/dev/null | head -n 1 | tr -d '\n'; fi
+    echo
   fi
 done"#;
 
 /// Prints the claims of the attempts on standard input, and the keys of all arrays.
 const CLAIMS: &str = r#"cd -- "$1" 2>/dev/null || exit 0
-while IFS= read -r folder; do printf 'claim %s\n' "$(readlink "$folder/job" 2>/dev/null || echo -)"; done
+while IFS= read -r folder; do
+  if [ -L "$folder/job" ]; then printf 'claim %s\n' "$(readlink "$folder/job" || echo -)"; else echo 'claim -'; fi
+done
 for array in "$2"/*/keys; do
   [ -f "$array" ] || continue
   folder=${array%/keys}; name=${folder##*/}
@@ -88,6 +94,12 @@ struct Watched {
     /// Its number, such as `12` or `12_3`.
     id: String,
     experiment: String,
+    /// Its key.
+    key: String,
+    /// The key in its row, once that was seen: in an array the first task's.
+    shown: Option<String>,
+    /// It is to end: somebody here has said so.
+    cancelled: bool,
     directory: String,
     folders: Vec<String>,
     /// The attempt that it was submitted as.
@@ -95,7 +107,7 @@ struct Watched {
     /// It need not be in an answer that is older.
     since: Timestamp,
     /// Since when the evidence of its end is looked for, and how often that was done.
-    missing: Option<(Instant, u32)>,
+    missing: Option<(Timestamp, u32)>,
     /// The nodes of its last run.
     nodes: String,
     /// How the runs before the last one ended, by their number.
@@ -113,8 +125,15 @@ impl Watched {
 
     /// The row is of this job, and not of one that got its number later.
     fn is_mine(&self, row: &Row) -> bool {
-        row.key()
-            .is_none_or(|key| key.starts_with(&format!("mz-{}-", self.experiment)))
+        let Some(key) = row.key() else {
+            // A site's plugin may have put words of its own in the comment's place; other jobs mostly have none.
+            return !row.comment.is_empty();
+        };
+        match &self.shown {
+            Some(shown) => shown == key,
+            None if self.id.contains('_') => key.starts_with(&format!("mz-{}-", self.experiment)),
+            None => self.key == key,
+        }
     }
 }
 
@@ -375,6 +394,9 @@ impl Scheduler for SlurmScheduler {
         let watched = Watched {
             id: id.to_owned(),
             experiment: experiment.to_owned(),
+            key: key.to_owned(),
+            shown: None,
+            cancelled: false,
             directory: submission.directory,
             folders: submission.folders,
             first: submission.attempt,
@@ -439,7 +461,8 @@ impl Scheduler for SlurmScheduler {
                 .lines()
                 .filter_map(|line| line.strip_prefix("claim "))
                 .collect();
-            let mut arrays: HashMap<&str, (&str, usize)> = HashMap::new();
+            // A key may stand in several: one that was never accepted may be sent again with others.
+            let mut arrays: HashMap<&str, Vec<(&str, usize)>> = HashMap::new();
             let mut next: HashMap<&str, usize> = HashMap::new();
             for line in answer.lines() {
                 let Some((array, key)) = line
@@ -449,7 +472,7 @@ impl Scheduler for SlurmScheduler {
                     continue;
                 };
                 let index = next.entry(array).or_insert(0);
-                arrays.insert(key, (array, *index));
+                arrays.entry(key).or_default().push((array, *index));
                 *index += 1;
             }
             for (position, number) in numbers.into_iter().enumerate() {
@@ -466,12 +489,13 @@ impl Scheduler for SlurmScheduler {
                         .map(|row| row.id.clone())
                 };
                 let member = || {
-                    let (array, index) = arrays.get(key)?;
-                    by_key
-                        .get(array)?
-                        .iter()
-                        .find(|row| row.id.ends_with(&format!("_{index}")))
-                        .map(|row| row.id.clone())
+                    arrays.get(key)?.iter().find_map(|(array, index)| {
+                        by_key
+                            .get(array)?
+                            .iter()
+                            .find(|row| row.id.ends_with(&format!("_{index}")))
+                            .map(|row| row.id.clone())
+                    })
                 };
                 found[number] = claimed.or_else(single).or_else(member);
             }
@@ -513,14 +537,20 @@ impl Scheduler for SlurmScheduler {
         let mut open: Vec<Open> = Vec::new();
         let mut wanted: Vec<(String, String)> = Vec::new();
         for (handle, mut job) in jobs {
-            let row = rows
-                .get(job.id.as_str())
-                .copied()
-                .filter(|row| job.is_mine(row));
+            let any = rows.get(job.id.as_str()).copied();
+            let row = any.filter(|row| job.is_mine(row));
+            let unsigned = any.is_some_and(|row| {
+                row.key().is_none() && !matches!(meaning(&row.state), Some(Word::Ended(_)))
+            });
+            if let Some(key) = row.and_then(Row::key) {
+                job.shown.get_or_insert_with(|| key.to_owned());
+            }
             let restarts = row.map_or(0, |row| row.restarts);
             let told = row.and_then(|row| SlurmScheduler::told(&job, row));
+            // While its last run is being cleaned up, that run's record may still be on its way.
+            let cleaned = row.is_some_and(|row| meaning(&row.state) != Some(Word::Ending));
             let unknown: Vec<u32> = (0..restarts)
-                .filter(|restart| !job.restarts.contains_key(restart))
+                .filter(|restart| cleaned && !job.restarts.contains_key(restart))
                 .collect();
             let ended = row.and_then(|row| match meaning(&row.state) {
                 Some(Word::Ended(end)) => Some(end),
@@ -544,6 +574,11 @@ impl Scheduler for SlurmScheduler {
                 for folder in job.attempt_dirs(last) {
                     wanted.push((job.directory.clone(), folder));
                 }
+                if row.is_none() {
+                    for folder in job.attempt_dirs(last + 1) {
+                        wanted.push((job.directory.clone(), folder));
+                    }
+                }
             } else {
                 job.missing = None;
             }
@@ -558,6 +593,7 @@ impl Scheduler for SlurmScheduler {
                 unknown,
                 ended,
                 looks,
+                unsigned,
             });
         }
         let mut found = self.folders(&wanted).await?.into_iter();
@@ -572,12 +608,36 @@ impl Scheduler for SlurmScheduler {
             Err(_) => (HashMap::new(), false),
         };
         for mut one in open {
-            let runs = accounting.get(&one.job.id);
+            // A number may have been another job's; where the accounting keeps no comments nobody can tell.
+            let runs: Option<Vec<Row>> = accounting.get(&one.job.id).map(|rows| {
+                let mine = |row: &&Row| row.key().is_none() || one.job.is_mine(row);
+                rows.iter().filter(mine).cloned().collect()
+            });
+            let runs = runs.as_ref();
             let members = one.job.folders.len();
             for restart in std::mem::take(&mut one.unknown) {
                 let found: Vec<Found> = found.by_ref().take(members).collect();
                 let ends = self.end_of_run(&one.job, restart, found, runs).await;
                 one.job.restarts.insert(restart, ends);
+            }
+            let folders: Vec<Found> = match one.looks {
+                true => found.by_ref().take(members).collect(),
+                false => Vec::new(),
+            };
+            // It was restarted while nobody looked, and is forgotten already: the next look is for the run after this one.
+            let mut went_on = false;
+            if one.looks && one.row.is_none() {
+                let next: Vec<Found> = found.by_ref().take(members).collect();
+                let begun = |one_found: &Found| one_found.claim.as_ref() == Some(&one.job.id);
+                went_on = next.iter().any(begun);
+            }
+            if went_on {
+                let restart = one.job.restarts.keys().max().map_or(0, |last| last + 1);
+                let ends = self
+                    .end_of_run(&one.job, restart, folders.clone(), runs)
+                    .await;
+                one.job.restarts.insert(restart, ends);
+                one.job.missing = None;
             }
             for (restart, ends) in &one.job.restarts {
                 observations.push(Observation {
@@ -589,15 +649,24 @@ impl Scheduler for SlurmScheduler {
                     },
                 });
             }
-            let folders: Vec<Found> = match one.looks {
-                true => found.by_ref().take(members).collect(),
-                false => Vec::new(),
-            };
             let observed = match one.told.take() {
                 Some(told) => Some(told),
+                None if went_on => None,
                 None => self.conclude(&mut one, folders, runs, asked).await,
             };
             if let Some(observed) = observed {
+                // A short job was never seen to run: where it did is told with its end.
+                if let (Observed::Ended(ends), Some(row)) = (&observed, &one.row)
+                    && let Some(record) = ends.iter().find_map(|end| end.record.as_ref())
+                {
+                    observations.push(Observation {
+                        handle: one.handle.clone(),
+                        observed: Observed::Running {
+                            nodes: queue::nodes(&row.nodes),
+                            since: Timestamp(record.started),
+                        },
+                    });
+                }
                 observations.push(Observation {
                     handle: one.handle.clone(),
                     observed,
@@ -605,6 +674,7 @@ impl Scheduler for SlurmScheduler {
             }
             let mut state = self.lock();
             if let Some(known) = state.jobs.get_mut(&one.handle) {
+                one.job.cancelled |= known.cancelled;
                 *known = one.job;
             }
         }
@@ -624,10 +694,18 @@ impl Scheduler for SlurmScheduler {
     }
 
     async fn cancel_many(&self, handles: &[Handle], mode: CancelMode) -> Result<(), CancelError> {
-        let ids: Vec<String> = handles
-            .iter()
-            .filter_map(|handle| id_of(handle).map(str::to_owned))
-            .collect();
+        let ids: Vec<String> = {
+            let mut state = self.lock();
+            let id = |handle: &Handle| match state.jobs.get_mut(handle) {
+                // Another job may run the attempt than the one that the handle names.
+                Some(job) => {
+                    job.cancelled = true;
+                    Some(job.id.clone())
+                }
+                None => id_of(handle).map(str::to_owned),
+            };
+            handles.iter().filter_map(id).collect()
+        };
         for ids in ids.chunks(500) {
             let mut commands = Vec::new();
             if mode == CancelMode::Kill {
@@ -667,6 +745,8 @@ struct Open {
     unknown: Vec<u32>,
     ended: Option<End>,
     looks: bool,
+    /// A job has its number, and no sign of whose it is.
+    unsigned: bool,
 }
 
 impl SlurmScheduler {
@@ -697,10 +777,10 @@ impl SlurmScheduler {
         }
         let records: Vec<Option<ExitRecord>> =
             folders.into_iter().map(|found| found.record).collect();
-        let now = Instant::now();
+        let now = self.context.clock.now();
         let (since, looks) = one.job.missing.get_or_insert((now, 0));
         *looks += 1;
-        let (waited, looks) = (now.duration_since(*since), *looks);
+        let (waited, looks) = (now.seconds_since(*since), *looks);
         let last = accounting.and_then(|runs| runs.last());
         let word = one.ended.zip(one.row.as_ref()).or_else(|| {
             let row = last?;
@@ -724,6 +804,18 @@ impl SlurmScheduler {
             None if complete && (accounting_asked || waited >= RECORD_LATE) => Some(
                 Observed::Ended(records.into_iter().flatten().map(end_from_record).collect()),
             ),
+            None if one.unsigned => Some(Observed::Unknown(format!(
+                "Slurm's job {} does not say whose it is",
+                one.job.id
+            ))),
+            // A waiting task of an array leaves no trace when it is cancelled.
+            None if one.job.cancelled && !begun && waited >= CANCEL_SETTLED && looks > 1 => {
+                Some(Observed::Ended(evidence::cancelled(members, None)))
+            }
+            None if !begun && waited >= LOST_AFTER && looks >= LOST_LOOKS && accounting_asked => {
+                let words = "it is not in Slurm's queue any more, and it had never begun";
+                Some(Observed::Ended(evidence::cancelled(members, Some(words))))
+            }
             None if !alive && waited >= LOST_AFTER && looks >= LOST_LOOKS && accounting_asked => {
                 Some(Observed::Ended(evidence::lost(members)))
             }

@@ -82,6 +82,8 @@ pub struct SlurmSettings {
     pub network: Option<String>,
     /// The most leaf switches, such as "1" or "1@01:00:00".
     pub switches: Option<Text>,
+    /// Not used, and refused: write the points as a task's `sweep`. Jobs with the same needs become an array by themselves.
+    pub array: Option<Text>,
     /// "append" to or "truncate" the output files of a job that starts again.
     pub open_mode: String,
     /// May Slurm start the job again after a preemption or a node's failure? Without it, as the cluster has it.
@@ -206,6 +208,7 @@ impl Default for SlurmSettings {
             segment: None,
             network: None,
             switches: None,
+            array: None,
             open_mode: "append".to_owned(),
             requeue: None,
             nice: None,
@@ -392,12 +395,6 @@ impl SlurmSettings {
     /// A setting has another form than it must have, or Slurm can't take its value.
     pub fn from_value(value: serde_json::Value) -> Result<SlurmSettings, serde_json::Error> {
         use de::Error;
-        if value.get("array").is_some_and(|array| !array.is_null()) {
-            return Err(serde_json::Error::custom(
-                "`array` is not a setting: jobs with the same needs become an array by themselves. Write the points as the \
-                 task's `sweep`",
-            ));
-        }
         let settings: SlurmSettings = serde_json::from_value(value)?;
         match settings.problem() {
             None => Ok(settings),
@@ -447,6 +444,12 @@ impl SlurmSettings {
 
     /// What Slurm could not take, as a sentence.
     fn problem(&self) -> Option<String> {
+        if self.array.is_some() {
+            return Some(
+                "array: write the points as the task's `sweep`; jobs with the same needs become an array by themselves"
+                    .to_owned(),
+            );
+        }
         if let Some(words) = super::directives::problem(self) {
             return Some(words);
         }

@@ -106,7 +106,7 @@ impl Shared {
             .await
             .and_then(|finished| finished.ok(&command))
             .map_err(|error| ObserveError(error.to_string()))?;
-        let rows = read_squeue(&String::from_utf8_lossy(&answer.stdout));
+        let rows = read_squeue(&answer.stdout);
         let changed = match before {
             Some(before) if before.rows == rows => before.changed,
             _ => asked,

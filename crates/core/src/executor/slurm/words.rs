@@ -89,6 +89,7 @@ pub(super) fn refusal(said: &str) -> Refusal {
         "Slurm backup controller in standby",
         "Insane message length",
         "Maximum number of jobs",
+        "configuration source",
     ]) {
         return Refusal::ForNow;
     }

@@ -75,6 +75,10 @@ impl Supervisor<'_> {
         handles: &HashMap<u32, Handle>,
     ) -> Result<Option<After>, String> {
         let place = self.engine.executor_of(unit);
+        // A place may count a job that it has forgotten as one that ended well.
+        if self.places[place].line.is_unheard() {
+            return Ok(None);
+        }
         let Some(prefix) = self.places[place].executor.handle_prefix() else {
             return Ok(None);
         };

@@ -64,6 +64,8 @@ pub(super) enum Word {
 /// What is going on between the supervisor and one such place.
 #[derive(Debug, Default)]
 pub(super) struct Line {
+    /// Jobs were handed over before this process was there, and nothing has been heard of them yet.
+    unheard: bool,
     sending: bool,
     asking: bool,
     finding: bool,
@@ -95,6 +97,11 @@ pub(super) struct Handing {
 }
 
 impl Line {
+    /// What is known of the jobs there is as old as the last process that drove them.
+    pub(super) fn is_unheard(&self) -> bool {
+        self.unheard
+    }
+
     pub(super) fn is_asking(&self) -> bool {
         self.asking
     }
@@ -423,6 +430,9 @@ impl Supervisor<'_> {
                     .as_ref()
                     .map_or(1.0, |scheduler| scheduler.pace());
                 self.places[place].next_look = now + Duration::from_secs_f64(pace);
+                if answer.is_ok() && std::mem::take(&mut self.places[place].line.unheard) {
+                    self.look_for_early = true;
+                }
                 // Not being able to ask says nothing about the jobs.
                 let mut answer = answer.unwrap_or_default();
                 // In the jobs' order: what one reads in a log should not depend on a table's.
@@ -585,6 +595,7 @@ impl Supervisor<'_> {
                     let first = handle.attempt().unwrap_or(row.attempt);
                     let (_, request) = self.render(unit, first)?;
                     self.watch_elsewhere(place, handle, unit, row.attempt, &request);
+                    self.places[place].line.unheard = true;
                 }
                 None => {
                     let handing = Handing {

@@ -9,6 +9,7 @@ from mizzen.errors import ConfigError
 from mizzen.executor.base import Executor
 from mizzen.executor.macros import ExecutorMacros
 from mizzen.packager import Packager
+from mizzen.tunnel import LocalTunnel, Tunnel, tunnel_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,7 +109,7 @@ class SlurmExecutor(Executor):
         srun_args: further arguments of srun, one word each.
         additional_parameters: further flags of sbatch; they win.
         heterogeneous: the members of a group are components of a heterogeneous job, each with all of its own settings.
-        tunnel: where sbatch runs; this machine if ``None``.
+        tunnel: where sbatch runs: this machine, or another by ssh.
         resource_group: what the members of a group ask for, after :meth:`merge`.
         run_as_group: it was merged for a group.
     """
@@ -170,6 +171,7 @@ class SlurmExecutor(Executor):
     segment: int | None = None
     network: str | None = None
     switches: int | str | None = None
+    array: str | None = None
     open_mode: str = "append"
     requeue: bool | None = None
     nice: int | None = None
@@ -199,7 +201,7 @@ class SlurmExecutor(Executor):
     monitor_group_job_wait_time: int = 60
     torchrun_nproc_per_node: int | None = None
     job_details: SlurmJobDetails = field(default_factory=SlurmJobDetails)
-    tunnel: Any = None
+    tunnel: Tunnel = field(default_factory=LocalTunnel)
     dependencies: list[str] = field(default_factory=list)
     dependency_type: str = "afterok"
     exclude_bad_nodes: bool = True
@@ -307,6 +309,8 @@ class SlurmExecutor(Executor):
         given = dict(settings)
         if isinstance(given.get("job_details"), dict):
             given["job_details"] = SlurmJobDetails.from_settings(given["job_details"])
+        if isinstance(given.get("tunnel"), dict):
+            given["tunnel"] = tunnel_from(given["tunnel"])
         return super().from_settings(given)
 
     @classmethod
@@ -315,7 +319,7 @@ class SlurmExecutor(Executor):
 
     def _setting(self, name: str) -> Any:
         value = getattr(self, name)
-        if name in ("job_details", "tunnel") and hasattr(value, "to_settings"):
+        if isinstance(value, (SlurmJobDetails, Tunnel)):
             return value.to_settings()
         return super()._setting(name)
 

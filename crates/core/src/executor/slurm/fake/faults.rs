@@ -69,6 +69,8 @@ pub enum Fault {
     Silent,
     /// It ends well, and its output is cut in the middle.
     Cut,
+    /// The command's time runs out, and so many seconds later its work is done all the same: it was on its way.
+    Delayed(u32),
     /// squeue and sacct show the cluster as it was so many seconds ago; otherwise nothing.
     Stale(u32),
 }
@@ -81,7 +83,7 @@ impl Fault {
             | Fault::Interrupted { after }
             | Fault::Hung { after }
             | Fault::SlowController { after } => *after,
-            Fault::Unreachable | Fault::NoController | Fault::Says(..) => false,
+            Fault::Unreachable | Fault::NoController | Fault::Says(..) | Fault::Delayed(_) => false,
             Fault::Silent | Fault::Cut | Fault::Stale(_) => true,
         }
     }
@@ -118,15 +120,13 @@ impl Dice {
     }
 }
 
-/// How likely each fault of a kind of command is.
-type Chances = Vec<(Kind, f64, Fault)>;
-
 /// The faults that are to come.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     calls: BTreeMap<Kind, u64>,
     planned: BTreeMap<(Kind, u64), Fault>,
-    random: Option<(Dice, Chances)>,
+    dice: Option<Dice>,
+    random: Vec<(Kind, f64, Fault)>,
 }
 
 impl Faults {
@@ -140,12 +140,13 @@ impl Faults {
     }
 
     pub(super) fn random(&mut self, seed: u64, faults: Vec<(Kind, f64, Fault)>) {
-        self.random = Some((Dice::new(seed), faults));
+        self.dice = Some(Dice::new(seed));
+        self.random = faults;
     }
 
     pub(super) fn clear(&mut self) {
         self.planned.clear();
-        self.random = None;
+        self.dice = None;
     }
 
     /// Counts a call, and says what goes wrong with it.
@@ -155,8 +156,8 @@ impl Faults {
         if let Some(fault) = self.planned.remove(&(kind, *call)) {
             return Some(fault);
         }
-        let (dice, faults) = self.random.as_mut()?;
-        faults
+        let dice = self.dice.as_mut()?;
+        self.random
             .iter()
             .filter(|(of, ..)| *of == kind)
             .find(|(_, probability, _)| dice.chance(*probability))

@@ -209,6 +209,25 @@ struct State {
     cluster: Cluster,
     faults: Faults,
     commands: Vec<String>,
+    /// Commands that are on their way: when they arrive, and the folder that they are run in.
+    delayed: Vec<(i64, Cmd, Utf8PathBuf)>,
+}
+
+impl State {
+    /// Time passes, and what was on its way arrives.
+    fn advance(&mut self, by: i64) {
+        let end = self.cluster.now() + by;
+        self.delayed.sort_by_key(|(at, ..)| *at);
+        while let Some((at, ..)) = self.delayed.first()
+            && *at <= end
+        {
+            let (at, command, folder) = self.delayed.remove(0);
+            self.cluster.advance((at - self.cluster.now()).max(0));
+            let kind = Kind::of(&command.argv[0]);
+            FakeSlurm::answer(&mut self.cluster, kind, &command, &folder);
+        }
+        self.cluster.advance((end - self.cluster.now()).max(0));
+    }
 }
 
 /// A Slurm for tests.
@@ -252,6 +271,7 @@ impl FakeSlurm {
                 cluster,
                 faults: Faults::default(),
                 commands: Vec::new(),
+                delayed: Vec::new(),
             }),
             hung: Notify::new(),
         })
@@ -272,9 +292,7 @@ impl FakeSlurm {
 
     /// Lets seconds pass.
     pub fn advance(&self, seconds: f64) {
-        self.lock()
-            .cluster
-            .advance((seconds * SECOND as f64) as i64);
+        self.lock().advance((seconds * SECOND as f64) as i64);
     }
 
     /// Changes how the cluster is set up.
@@ -447,13 +465,20 @@ impl FakeSlurm {
     /// Does a command of Slurm's, unless its fault keeps it from that, and says what is seen of it.
     fn slurm(&self, kind: Kind, command: &Cmd, fault: Option<&Fault>) -> Answer {
         let mut state = self.lock();
-        let cluster = &mut state.cluster;
         let folder = match &command.cwd {
             Some(folder) => self.context.workdir.join(folder),
             None => self.context.workdir.clone(),
         };
-        let latency = (cluster.settings.latency * SECOND as f64) as i64;
-        cluster.advance(latency);
+        let latency = (state.cluster.settings.latency * SECOND as f64) as i64;
+        state.advance(latency);
+        if let Some(Fault::Delayed(seconds)) = fault {
+            let limit = command.timeout.unwrap_or_default().as_secs_f64();
+            let after = ((limit + f64::from(*seconds)) * SECOND as f64) as i64;
+            let at = state.cluster.now() + after;
+            state.delayed.push((at, command.clone(), folder));
+            return Answer::default();
+        }
+        let cluster = &mut state.cluster;
         if let Some(Fault::Stale(seconds)) = fault {
             return stale(cluster, kind, command, *seconds);
         }
@@ -622,7 +647,7 @@ impl Tunnel for FakeSlurm {
             }
         };
         match fault {
-            Some(Fault::TimedOut { .. }) => return Err(self.timed_out(command)),
+            Some(Fault::TimedOut { .. } | Fault::Delayed(_)) => return Err(self.timed_out(command)),
             Some(Fault::Interrupted { .. }) => {
                 return Err(TunnelError::Interrupted {
                     name: self.name(),

@@ -118,10 +118,11 @@ pub(super) fn squeue(cluster: &Cluster, argv: &[String]) -> Answer {
     Answer::says(&text)
 }
 
-/// A field in its width: what is longer is cut.
+/// A field in its width, which counts bytes: what is longer is cut, between two characters here.
 fn push(text: &mut String, field: &str, width: usize, end: &str) {
-    let cut: String = field.chars().take(width).collect();
-    let _ = write!(text, "{cut:width$}{end}");
+    let cut = &field[..field.floor_char_boundary(width)];
+    let blanks = width - cut.len();
+    let _ = write!(text, "{cut}{:blanks$}{end}", "");
 }
 
 fn squeue_field(job: &Job, name: &str) -> Option<String> {

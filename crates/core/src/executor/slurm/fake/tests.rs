@@ -665,6 +665,20 @@ async fn answers_are_lost_before_and_after() {
 }
 
 #[tokio::test]
+async fn a_command_arrives_when_nobody_waits_for_it_any_more() {
+    let place = Place::new(Settings::default());
+    let script = place.script("a", "");
+    place.slurm.fault(Kind::Sbatch, 1, Fault::Delayed(30));
+    let command = place.command(&["sbatch", "--parsable", &script]);
+    let error = place.slurm.run(&command).await.unwrap_err();
+    assert!(matches!(error, TunnelError::TimedOut { .. }), "{error}");
+    place.slurm.advance(29.0);
+    assert!(place.slurm.accepted().is_empty());
+    place.slurm.advance(1.0);
+    assert_eq!(place.slurm.accepted().len(), 1);
+}
+
+#[tokio::test]
 async fn a_command_hangs_until_its_client_is_gone() {
     let place = Place::new(Settings::default());
     let script = place.script("a", "");

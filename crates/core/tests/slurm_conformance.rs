@@ -1,0 +1,876 @@
+//! What the connection to Slurm promises, against a virtual cluster on which everything goes wrong.
+//!
+//! No test sleeps: time is the cluster's own. Tests with random faults print their seed.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use camino::Utf8PathBuf;
+use mizzen_core::context::{Agent, Context, RandomIds, SystemClock};
+use mizzen_core::executor::slurm::fake::{
+    Accounting, Dice, FakeSlurm, Fault, Kind, Settings, Work, WorkEnd, scheduler,
+};
+use mizzen_core::executor::slurm::{SlurmExecutor, SlurmSettings};
+use mizzen_core::executor::{
+    Executor, MemberEnd, Observed, Request, Scheduler, SubmitError, Unit, UnitMember,
+};
+use mizzen_core::model::{
+    CancelMode, Cause, ExperimentId, Handle, JobState, Role, SubmissionKey, Timestamp,
+};
+use mizzen_core::packager::BundleRef;
+use mizzen_core::plan::{ExecutorConfig, PlannedJob, Retries};
+use serde_json::{Value, json};
+
+/// Looks at a job until it has ended: no more than so many.
+const LOOKS: usize = 400;
+/// Seconds for which a submission may be on its way (the supervisor's `ON_ITS_WAY`).
+const ON_ITS_WAY: f64 = 20.0;
+
+/// A cluster, and the folder of whoever uses it.
+struct Place {
+    at: Utf8PathBuf,
+    context: Context,
+    slurm: Arc<FakeSlurm>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.at);
+    }
+}
+
+impl Place {
+    fn new(settings: Settings) -> Place {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let temporary = Utf8PathBuf::from_path_buf(std::env::temp_dir()).unwrap();
+        let at = temporary.join(format!(
+            "mizzen-conformance-{}-{number}",
+            std::process::id()
+        ));
+        std::fs::create_dir_all(&at).unwrap();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a test reads its own surroundings"
+        )]
+        let path = std::env::var("PATH").unwrap_or_default();
+        let context = Context {
+            home: at.join("home"),
+            workdir: at.clone(),
+            environment: Arc::new([("PATH".to_owned(), path)].into()),
+            host: "here".to_owned(),
+            user: "me".to_owned(),
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(RandomIds),
+            program: "/nowhere/mizzen".into(),
+            agent: Agent::File("/nowhere/mizzen-agent".into()),
+        };
+        let slurm = FakeSlurm::new(&context, settings);
+        let context = slurm.context_of(&context);
+        Place { at, context, slurm }
+    }
+
+    /// A client as it is after its start: without any memory.
+    fn client(&self) -> Box<dyn Scheduler> {
+        scheduler(&settings(json!({})), &self.context, &self.slurm)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.context.clock.now()
+    }
+
+    /// The first attempt of job `number`.
+    fn request(&self, number: u32, more: Value) -> Request {
+        let value = values(more);
+        let config = ExecutorConfig {
+            kind: "slurm".to_owned(),
+            settings: value.as_object().unwrap().clone(),
+        };
+        let job = PlannedJob {
+            name: format!("job-{number}"),
+            task: 0,
+            role: Role {
+                name: format!("job-{number}"),
+                entrypoint: "true".to_owned(),
+                ..Role::default()
+            },
+            secrets: Default::default(),
+            workdir: "/".to_owned(),
+            files: Vec::new(),
+            variables: Vec::new(),
+            launcher: None,
+            retries: Retries::NONE,
+            timeout: None,
+            grace: 30.0,
+        };
+        let experiment = ExperimentId::parse("x1").unwrap();
+        let here = self.at.join("title").join("x1");
+        let unit = Unit {
+            experiment: &experiment,
+            experiment_dir: &here,
+            key: SubmissionKey::new(&experiment, number, 1),
+            attempt: 1,
+            members: vec![UnitMember {
+                index: number,
+                job: &job,
+                executor: &config,
+                leader: false,
+            }],
+        };
+        SlurmExecutor::new(SlurmSettings::from_value(value).unwrap())
+            .render(&unit, &BundleRef::WorkingTree)
+            .unwrap()
+    }
+
+    fn requests(&self, numbers: std::ops::Range<u32>, more: &Value) -> Vec<Request> {
+        numbers
+            .map(|number| self.request(number, more.clone()))
+            .collect()
+    }
+
+    /// Sends one, and watches it.
+    async fn send(&self, client: &dyn Scheduler, request: &Request) -> Handle {
+        let handle = client.submit(request).await.unwrap();
+        client.watch(&handle, request);
+        handle
+    }
+
+    /// What is seen of one job now.
+    async fn look(&self, client: &dyn Scheduler, handle: &Handle) -> Vec<Observed> {
+        let seen = client.observe(std::slice::from_ref(handle)).await.unwrap();
+        seen.into_iter().map(|one| one.observed).collect()
+    }
+
+    /// What is seen of a job last, after some seconds.
+    async fn after(&self, seconds: f64, client: &dyn Scheduler, handle: &Handle) -> Observed {
+        self.slurm.advance(seconds);
+        self.look(client, handle).await.pop().unwrap()
+    }
+
+    /// Looks until all have ended: for each its ends, and how the runs before have ended.
+    async fn until_ended(&self, client: &dyn Scheduler, handles: &[Handle]) -> Vec<Story> {
+        let mut stories: BTreeMap<&Handle, Story> = BTreeMap::new();
+        for _ in 0..LOOKS {
+            let open: Vec<Handle> = handles
+                .iter()
+                .filter(|handle| stories.get(handle).is_none_or(|story| story.end.is_none()))
+                .cloned()
+                .collect();
+            if open.is_empty() {
+                return handles.iter().map(|one| stories[one].clone()).collect();
+            }
+            if let Ok(seen) = client.observe(&open).await {
+                for one in seen {
+                    let handle = handles.iter().find(|it| **it == one.handle).unwrap();
+                    let story = stories.entry(handle).or_default();
+                    match one.observed {
+                        Observed::Restarted { count, ends, .. } => {
+                            story.restarts.insert(count, ends);
+                        }
+                        Observed::Ended(ends) => story.end = Some(ends),
+                        _ => {}
+                    }
+                }
+            }
+            self.slurm.advance(client.pace().max(2.0));
+        }
+        panic!("not ended: {:?}\n{:?}", stories, self.slurm.jobs());
+    }
+
+    async fn end(&self, client: &dyn Scheduler, handle: &Handle) -> Verdict {
+        let story = self.until_ended(client, std::slice::from_ref(handle)).await;
+        verdict(story[0].end.as_ref().unwrap())
+    }
+
+    fn id(handle: &Handle) -> String {
+        handle.0.rsplit('/').nth(1).unwrap().to_owned()
+    }
+}
+
+/// How a job went.
+#[derive(Debug, Clone, Default)]
+struct Story {
+    restarts: BTreeMap<u32, Vec<MemberEnd>>,
+    end: Option<Vec<MemberEnd>>,
+}
+
+type Verdict = (JobState, Option<Cause>);
+
+const WELL: Verdict = (JobState::Succeeded, None);
+
+fn failed(cause: Cause) -> Verdict {
+    (JobState::Failed, Some(cause))
+}
+
+fn verdict(ends: &[MemberEnd]) -> Verdict {
+    assert_eq!(ends.len(), 1);
+    (ends[0].state, ends[0].cause)
+}
+
+fn values(more: Value) -> Value {
+    let mut value = json!({"account": "research", "partition": "main", "time": "01:00:00"});
+    let all = value.as_object_mut().unwrap();
+    all.extend(more.as_object().unwrap().clone());
+    value
+}
+
+fn settings(more: Value) -> SlurmSettings {
+    SlurmSettings::from_value(values(more)).unwrap()
+}
+
+fn single() -> Value {
+    json!({"arrays": false})
+}
+
+fn work(seconds: f64, end: WorkEnd, record: Option<f64>) -> Work {
+    Work {
+        seconds,
+        end,
+        record,
+        ..Work::default()
+    }
+}
+
+#[tokio::test]
+async fn a_job_is_sent_found_seen_and_ended() {
+    let place = Place::new(Settings::default());
+    let client = place.client();
+    let request = place.request(0, single());
+    assert_eq!(client.find(&request.key, &request).await.unwrap(), None);
+    let handle = place.send(client.as_ref(), &request).await;
+    let found = client.find(&request.key, &request).await.unwrap();
+    assert_eq!(found.as_ref(), Some(&handle));
+    let seen = place.look(client.as_ref(), &handle).await;
+    assert!(matches!(seen[..], [Observed::Pending(_)]), "{seen:?}");
+    let seen = place.after(3.0, client.as_ref(), &handle).await;
+    let Observed::Running { nodes, .. } = seen else {
+        panic!("{seen:?}");
+    };
+    assert_eq!(nodes, ["n1"]);
+    assert_eq!(place.end(client.as_ref(), &handle).await, WELL);
+    // When Slurm has forgotten it, its claim is still there.
+    place.slurm.advance(1000.0);
+    let found = place.client().find(&request.key, &request).await.unwrap();
+    assert_eq!(found, Some(handle));
+}
+
+#[tokio::test]
+async fn ends_have_their_causes() {
+    for (end, expected) in [
+        (WorkEnd::Exits(3), failed(Cause::AppFailure)),
+        (WorkEnd::Killed(9), failed(Cause::AppFailure)),
+        (WorkEnd::OutOfMemory, failed(Cause::OutOfMemory)),
+    ] {
+        let place = Place::new(Settings::default());
+        place.slurm.work(move |_, _| work(5.0, end, Some(0.0)));
+        let client = place.client();
+        let handle = place
+            .send(client.as_ref(), &place.request(0, single()))
+            .await;
+        assert_eq!(place.end(client.as_ref(), &handle).await, expected);
+    }
+    let place = Place::new(Settings::default());
+    place
+        .slurm
+        .work(|_, _| work(1e6, WorkEnd::Exits(0), Some(0.0)));
+    let client = place.client();
+    let request = place.request(0, json!({"arrays": false, "time": "00:01:00"}));
+    let handle = place.send(client.as_ref(), &request).await;
+    assert_eq!(
+        place.end(client.as_ref(), &handle).await,
+        failed(Cause::Timeout)
+    );
+}
+
+#[tokio::test]
+async fn cancelling_ends_what_waits_and_what_runs() {
+    for mode in [CancelMode::Terminate, CancelMode::Kill] {
+        for arrays in [false, true] {
+            let place = Place::new(Settings {
+                max_running: Some(1),
+                ..Settings::default()
+            });
+            place
+                .slurm
+                .work(|_, _| work(50.0, WorkEnd::Exits(0), Some(0.0)));
+            let client = place.client();
+            let requests = place.requests(0..4, &json!({"arrays": arrays}));
+            let handles: Vec<Handle> = client
+                .submit_many(&requests)
+                .await
+                .into_iter()
+                .map(Result::unwrap)
+                .collect();
+            for (handle, request) in handles.iter().zip(&requests) {
+                client.watch(handle, request);
+            }
+            place.slurm.advance(5.0);
+            let states: Vec<_> = place
+                .slurm
+                .jobs()
+                .into_iter()
+                .map(|job| job.state)
+                .collect();
+            assert_eq!(states.iter().filter(|state| *state == "RUNNING").count(), 1);
+            // One that runs and one that waits; twice, since asking twice is no error.
+            for _ in 0..2 {
+                let some = [handles[0].clone(), handles[2].clone()];
+                client.cancel_many(&some, mode).await.unwrap();
+            }
+            let stories = place.until_ended(client.as_ref(), &handles).await;
+            let states: Vec<JobState> = stories
+                .iter()
+                .map(|story| verdict(story.end.as_ref().unwrap()).0)
+                .collect();
+            let well = JobState::Succeeded;
+            assert_eq!((states[1], states[3]), (well, well), "{stories:?}");
+            assert_eq!(states[2], JobState::Cancelled, "{stories:?}");
+            assert_ne!(states[0], well, "{stories:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn arrays_are_split_under_the_limit() {
+    let place = Place::new(Settings {
+        max_array_size: 3,
+        ..Settings::default()
+    });
+    place.slurm.work(|key, _| {
+        let job: i32 = key.split('-').nth(2).unwrap().parse().unwrap();
+        work(5.0, WorkEnd::Exits(job % 2), Some(0.0))
+    });
+    let client = place.client();
+    let requests = place.requests(0..7, &json!({}));
+    let answers = client.submit_many(&requests).await;
+    let tasks: BTreeSet<Option<usize>> =
+        place.slurm.accepted().iter().map(|one| one.tasks).collect();
+    assert_eq!(place.slurm.accepted().len(), 3);
+    assert_eq!(tasks, [None, Some(3)].into());
+    let handles: Vec<Handle> = answers.into_iter().map(Result::unwrap).collect();
+    let found = place.client().find_many(&requests).await.unwrap();
+    let found: Vec<Handle> = found.into_iter().map(Option::unwrap).collect();
+    assert_eq!(found, handles);
+    for (handle, request) in handles.iter().zip(&requests) {
+        client.watch(handle, request);
+    }
+    let stories = place.until_ended(client.as_ref(), &handles).await;
+    for (number, story) in stories.iter().enumerate() {
+        let expected = match number % 2 {
+            0 => WELL,
+            _ => failed(Cause::AppFailure),
+        };
+        assert_eq!(verdict(story.end.as_ref().unwrap()), expected, "{number}");
+    }
+}
+
+/// A key stands in the list of an array that was never accepted, and in that of one that was.
+#[tokio::test]
+async fn lists_of_arrays_that_were_never_accepted_hide_nothing() {
+    let place = Place::new(Settings::default());
+    let client = place.client();
+    let requests = place.requests(0..8, &json!({}));
+    place.slurm.fault(Kind::Sbatch, 1, Fault::Unreachable);
+    let refused = client.submit_many(&requests[5..]).await;
+    assert!(refused.iter().all(Result::is_err));
+    let handles: Vec<Handle> = client
+        .submit_many(&requests)
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    let found = place.client().find_many(&requests).await.unwrap();
+    let found: Vec<Handle> = found.into_iter().flatten().collect();
+    assert_eq!(found, handles);
+}
+
+/// Sends all as the supervisor does, whatever goes wrong: what was not found counts as not sent after a while.
+async fn deliver(place: &Place, requests: &[Request], dice: &mut Dice) -> BTreeMap<usize, Handle> {
+    let mut client = place.client();
+    let mut handles: BTreeMap<usize, Handle> = BTreeMap::new();
+    let mut unsure: BTreeMap<usize, Timestamp> = BTreeMap::new();
+    for _ in 0..LOOKS {
+        let ready: Vec<usize> = (0..requests.len())
+            .filter(|number| !handles.contains_key(number) && !unsure.contains_key(number))
+            .take(1 + dice.below(60))
+            .collect();
+        if ready.is_empty() && unsure.is_empty() {
+            return handles;
+        }
+        if !ready.is_empty() {
+            let batch: Vec<Request> = ready.iter().map(|one| requests[*one].clone()).collect();
+            let answers = tokio::select! {
+                biased;
+                answers = client.submit_many(&batch) => Some(answers),
+                () = place.slurm.hung() => None,
+            };
+            // Killed while it waited, or before it has written down what it was told.
+            let answers = answers.filter(|_| !dice.chance(0.1));
+            if answers.is_none() {
+                client = place.client();
+            }
+            for (position, number) in ready.into_iter().enumerate() {
+                match answers.as_ref().map(|answers| &answers[position]) {
+                    Some(Ok(handle)) => {
+                        handles.insert(number, handle.clone());
+                    }
+                    Some(Err(SubmitError::Later(_) | SubmitError::Unreachable(_))) => {}
+                    Some(Err(SubmitError::Rejected(words))) => panic!("refused: {words}"),
+                    Some(Err(SubmitError::Uncertain(_))) | None => {
+                        unsure.insert(number, place.now());
+                    }
+                }
+            }
+        }
+        place.slurm.advance(5.0);
+        let looked: Vec<usize> = unsure.keys().copied().collect();
+        let batch: Vec<Request> = looked.iter().map(|one| requests[*one].clone()).collect();
+        let began = place.now();
+        let found = tokio::select! {
+            biased;
+            found = client.find_many(&batch) => found.ok(),
+            () = place.slurm.hung() => {
+                client = place.client();
+                None
+            }
+        };
+        for (number, handle) in looked.into_iter().zip(found.into_iter().flatten()) {
+            match handle {
+                Some(handle) => {
+                    unsure.remove(&number);
+                    handles.insert(number, handle);
+                }
+                None if began.seconds_since(unsure[&number]) >= ON_ITS_WAY => {
+                    unsure.remove(&number);
+                }
+                None => {}
+            }
+        }
+    }
+    panic!("{} of {} were sent", handles.len(), requests.len());
+}
+
+fn faults() -> Vec<(Kind, f64, Fault)> {
+    let mut faults = Vec::new();
+    for after in [false, true] {
+        faults.extend([
+            (Kind::Sbatch, 0.06, Fault::TimedOut { after }),
+            (Kind::Sbatch, 0.06, Fault::Interrupted { after }),
+            (Kind::Sbatch, 0.06, Fault::SlowController { after }),
+            (Kind::Sbatch, 0.04, Fault::Hung { after }),
+            (Kind::Other, 0.03, Fault::Interrupted { after }),
+            (Kind::Other, 0.03, Fault::Hung { after }),
+            (Kind::Squeue, 0.03, Fault::Hung { after }),
+        ]);
+    }
+    let limit = "sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: Batch job submission failed: Job violates \
+                 accounting/QOS policy (job submit limit, user's size and/or time limits)\n";
+    let slow = "slurm_load_jobs error: Socket timed out on send/recv operation\n";
+    faults.extend([
+        (Kind::Sbatch, 0.05, Fault::Unreachable),
+        (Kind::Sbatch, 0.05, Fault::NoController),
+        (Kind::Sbatch, 0.05, Fault::Says(1, limit.to_owned())),
+        (Kind::Squeue, 0.05, Fault::Unreachable),
+        (Kind::Squeue, 0.05, Fault::Says(1, slow.to_owned())),
+        (Kind::Scontrol, 0.1, Fault::NoController),
+    ]);
+    faults
+}
+
+/// 1,000 submissions, half of them in arrays: none is lost, none is there twice.
+#[tokio::test]
+async fn of_a_thousand_none_is_lost_and_none_is_doubled() {
+    let mut sent = 0;
+    for seed in 1..=10_u64 {
+        println!("seed {seed}");
+        let place = Place::new(Settings {
+            nodes: 64,
+            // Most wait, so that they are found by their keys; some run, so that they are found by their claims.
+            max_running: Some(4),
+            max_array_size: 1 + seed as usize * 7,
+            ..Settings::default()
+        });
+        let mut dice = Dice::new(seed);
+        let arrays = json!({"arrays": seed % 2 == 0});
+        let requests = place.requests(0..100, &arrays);
+        place.slurm.random_faults(seed, faults());
+        let handles = deliver(&place, &requests, &mut dice).await;
+        place.slurm.no_faults();
+        place.slurm.settings(|all| all.max_running = None);
+        place.slurm.advance(2000.0);
+        sent += requests.len();
+        let accepted: usize = place
+            .slurm
+            .accepted()
+            .iter()
+            .map(|one| one.tasks.unwrap_or(1))
+            .sum();
+        assert_eq!(accepted, requests.len(), "seed {seed}");
+        let ids: BTreeSet<String> = handles.values().map(Place::id).collect();
+        assert_eq!(ids.len(), requests.len(), "seed {seed}");
+        let runs = place.slurm.runs();
+        assert_eq!(runs.len(), requests.len(), "seed {seed}");
+        assert!(runs.iter().all(|(_, count)| *count == 1), "seed {seed}");
+        // Each handle is its request's own: the claim says so, and the record is there.
+        let client = place.client();
+        let some: Vec<Handle> = (0..100)
+            .step_by(10)
+            .map(|number| {
+                client.watch(&handles[&number], &requests[number]);
+                handles[&number].clone()
+            })
+            .collect();
+        for story in place.until_ended(client.as_ref(), &some).await {
+            assert_eq!(verdict(story.end.as_ref().unwrap()), WELL, "seed {seed}");
+        }
+    }
+    assert_eq!(sent, 1000);
+}
+
+/// The controller has forgotten the job: what is known of its end, with each kind of accounting, with and without records.
+#[tokio::test]
+async fn a_forgotten_job() {
+    let lost = failed(Cause::Lost);
+    let app = failed(Cause::AppFailure);
+    for (accounting, record, expected) in [
+        (Accounting::None, Some(0.0), app),
+        (Accounting::None, None, lost),
+        (Accounting::On, Some(0.0), app),
+        (Accounting::On, None, app),
+        (Accounting::Late(900.0), Some(0.0), app),
+        (Accounting::Late(900.0), None, app),
+        (Accounting::Deaf, Some(0.0), app),
+        (Accounting::Deaf, None, lost),
+        (Accounting::Down, Some(0.0), app),
+    ] {
+        let place = Place::new(Settings {
+            accounting,
+            ..Settings::default()
+        });
+        place
+            .slurm
+            .work(move |_, _| work(5.0, WorkEnd::Exits(3), record));
+        let first = place.client();
+        let request = place.request(0, single());
+        let handle = place.send(first.as_ref(), &request).await;
+        drop(first);
+        place.slurm.advance(800.0);
+        assert!(place.slurm.jobs().is_empty());
+        let client = place.client();
+        client.watch(&handle, &request);
+        let end = place.end(client.as_ref(), &handle).await;
+        assert_eq!(end, expected, "{accounting:?}, record {record:?}");
+    }
+}
+
+/// Nothing is made of silence: the accounting can't be asked, so nobody says that the job is lost.
+#[tokio::test]
+async fn a_job_is_not_lost_while_the_accounting_is_down() {
+    let place = Place::new(Settings {
+        accounting: Accounting::Down,
+        ..Settings::default()
+    });
+    place.slurm.work(|_, _| work(5.0, WorkEnd::Exits(3), None));
+    let client = place.client();
+    let handle = place
+        .send(client.as_ref(), &place.request(0, single()))
+        .await;
+    place.slurm.advance(800.0);
+    for _ in 0..10 {
+        let seen = place.after(100.0, client.as_ref(), &handle).await;
+        assert!(matches!(seen, Observed::Unknown(_)), "{seen:?}");
+    }
+    place.slurm.settings(|all| all.accounting = Accounting::On);
+    let end = place.end(client.as_ref(), &handle).await;
+    assert_eq!(end, failed(Cause::AppFailure));
+}
+
+#[tokio::test]
+async fn a_controller_that_is_down_ends_nothing() {
+    let place = Place::new(Settings::default());
+    let client = place.client();
+    let handle = place
+        .send(client.as_ref(), &place.request(0, single()))
+        .await;
+    place.slurm.settings(|all| all.controller = false);
+    place.slurm.advance(60.0);
+    assert!(client.observe(std::slice::from_ref(&handle)).await.is_err());
+    let second = place.request(1, single());
+    assert!(client.find(&second.key, &second).await.is_err());
+    let answer = client.submit(&second).await;
+    assert!(matches!(answer, Err(SubmitError::Later(_))), "{answer:?}");
+    assert!(client.cancel(&handle, CancelMode::Terminate).await.is_err());
+    place.slurm.settings(|all| all.controller = true);
+    assert_eq!(place.end(client.as_ref(), &handle).await, WELL);
+}
+
+/// A queue that is empty for a moment, and one that is cut off, say nothing of a job's end.
+#[tokio::test]
+async fn a_queue_that_lies_ends_nothing() {
+    let place = Place::new(Settings::default());
+    place
+        .slurm
+        .work(|_, _| work(500.0, WorkEnd::Exits(0), Some(0.0)));
+    let client = place.client();
+    let handle = place
+        .send(client.as_ref(), &place.request(0, single()))
+        .await;
+    for fault in [Fault::Silent, Fault::Cut, Fault::Silent] {
+        place.slurm.fault(Kind::Squeue, 1, fault);
+        let seen = place.after(20.0, client.as_ref(), &handle).await;
+        assert!(matches!(seen, Observed::Unknown(_)), "{seen:?}");
+    }
+    let seen = place.after(20.0, client.as_ref(), &handle).await;
+    assert!(matches!(seen, Observed::Running { .. }), "{seen:?}");
+    assert_eq!(place.end(client.as_ref(), &handle).await, WELL);
+}
+
+/// The number of a job that was forgotten is given to another of the same experiment, which runs.
+#[tokio::test]
+async fn numbers_are_used_again() {
+    for accounting in [Accounting::None, Accounting::On] {
+        let place = Place::new(Settings {
+            accounting,
+            keeps_comments: true,
+            ..Settings::default()
+        });
+        place.slurm.work(|key, _| match key {
+            "mz-x1-0-1" => work(5.0, WorkEnd::Exits(3), Some(0.0)),
+            _ => work(5000.0, WorkEnd::Exits(0), Some(0.0)),
+        });
+        let client = place.client();
+        let (first, second) = (place.request(0, single()), place.request(1, single()));
+        let one = place.send(client.as_ref(), &first).await;
+        place.slurm.advance(1000.0);
+        place.slurm.forget_everything();
+        let two = place.send(client.as_ref(), &second).await;
+        assert_eq!(Place::id(&one), Place::id(&two));
+        place.slurm.advance(5.0);
+        let end = place.end(client.as_ref(), &one).await;
+        assert_eq!(end, failed(Cause::AppFailure), "{accounting:?}");
+        let seen = place.after(1.0, client.as_ref(), &two).await;
+        assert!(matches!(seen, Observed::Running { .. }), "{seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn unknown_words_are_told_and_end_nothing() {
+    let place = Place::new(Settings::default());
+    let client = place.client();
+    let handle = place
+        .send(client.as_ref(), &place.request(0, single()))
+        .await;
+    place.slurm.show_as(&Place::id(&handle), Some("HIBERNATED"));
+    for _ in 0..3 {
+        let seen = place.after(100.0, client.as_ref(), &handle).await;
+        assert_eq!(seen, Observed::Unknown("Slurm says HIBERNATED".to_owned()));
+    }
+    place.slurm.show_as(&Place::id(&handle), None);
+    assert_eq!(place.end(client.as_ref(), &handle).await, WELL);
+}
+
+/// What makes a job run anew, and what its first run is said to have died of.
+#[tokio::test]
+async fn restarts_have_their_causes() {
+    for (what, cause) in [
+        ("requeue", Cause::Preempted),
+        ("preempt", Cause::Preempted),
+        ("node", Cause::NodeFailure),
+    ] {
+        for away in [false, true] {
+            let place = Place::new(Settings::default());
+            place
+                .slurm
+                .work(|_, _| work(60.0, WorkEnd::Exits(0), Some(0.0)));
+            let mut client = place.client();
+            let request = place.request(0, json!({"arrays": false, "requeue": true}));
+            let handle = place.send(client.as_ref(), &request).await;
+            let seen = place.after(5.0, client.as_ref(), &handle).await;
+            assert!(matches!(seen, Observed::Running { .. }), "{seen:?}");
+            let id = Place::id(&handle);
+            match what {
+                "requeue" => assert!(place.slurm.requeue(&id)),
+                "preempt" => assert!(place.slurm.preempt(&id, true)),
+                _ => place.slurm.break_node("n1"),
+            }
+            if away {
+                // Nobody looks until Slurm has forgotten all of it.
+                place.slurm.advance(2000.0);
+                assert!(place.slurm.jobs().is_empty());
+                client = place.client();
+                client.watch(&handle, &request);
+            }
+            let stories = place
+                .until_ended(client.as_ref(), std::slice::from_ref(&handle))
+                .await;
+            let story = &stories[0];
+            assert_eq!(story.restarts.len(), 1, "{what}, away: {away}");
+            let first = verdict(&story.restarts[&1]);
+            // Without accounting nobody can tell afterwards what took the first run.
+            if !away {
+                assert_eq!(first, failed(cause), "{what}");
+            }
+            assert_eq!(first.0, JobState::Failed);
+            assert_eq!(verdict(story.end.as_ref().unwrap()), WELL, "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn ends_from_outside_have_their_causes() {
+    for (what, expected) in [
+        ("preempt", failed(Cause::Preempted)),
+        ("node", failed(Cause::NodeFailure)),
+        ("cancel", (JobState::Cancelled, Some(Cause::Cancelled))),
+    ] {
+        let place = Place::new(Settings::default());
+        place
+            .slurm
+            .work(|_, _| work(60.0, WorkEnd::Exits(0), Some(0.0)));
+        let client = place.client();
+        let request = place.request(0, json!({"arrays": false, "requeue": false}));
+        let handle = place.send(client.as_ref(), &request).await;
+        place.slurm.advance(5.0);
+        let id = Place::id(&handle);
+        match what {
+            "preempt" => assert!(place.slurm.preempt(&id, false)),
+            "cancel" => assert!(place.slurm.cancel(&id)),
+            _ => place.slurm.break_node("n1"),
+        }
+        assert_eq!(
+            place.end(client.as_ref(), &handle).await,
+            expected,
+            "{what}"
+        );
+        if what == "node" {
+            // What is sent afterwards stays away from it.
+            place.slurm.mend_node("n1");
+            let next = place
+                .send(client.as_ref(), &place.request(1, single()))
+                .await;
+            let seen = place.after(5.0, client.as_ref(), &next).await;
+            let Observed::Running { nodes, .. } = seen else {
+                panic!("{seen:?}");
+            };
+            assert_eq!(nodes, ["n2"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn limits_say_later_and_mistakes_are_refused() {
+    let place = Place::new(Settings {
+        max_submit: Some(("AssocMaxSubmitJobLimit".to_owned(), 1)),
+        ..Settings::default()
+    });
+    let client = place.client();
+    let handle = place
+        .send(client.as_ref(), &place.request(0, single()))
+        .await;
+    let second = place.request(1, single());
+    let answer = client.submit(&second).await;
+    assert!(matches!(answer, Err(SubmitError::Later(_))), "{answer:?}");
+    assert_eq!(place.end(client.as_ref(), &handle).await, WELL);
+    assert!(client.submit(&second).await.is_ok());
+
+    let place = Place::new(Settings {
+        accounting: Accounting::On,
+        ..Settings::default()
+    });
+    let client = place.client();
+    for wrong in [
+        json!({"arrays": false, "partition": "nowhere"}),
+        json!({"arrays": false, "account": "nobody"}),
+    ] {
+        let answer = client.submit(&place.request(0, wrong)).await;
+        assert!(
+            matches!(answer, Err(SubmitError::Rejected(_))),
+            "{answer:?}"
+        );
+    }
+    assert!(place.slurm.accepted().is_empty());
+}
+
+/// Whatever a comment says, its job is found by its key.
+#[tokio::test]
+async fn comments_hide_no_job() {
+    let two_bytes = "ä".repeat(17);
+    let long = "long ".repeat(100);
+    let wide = "日本".repeat(60);
+    for comment in [
+        "plain",
+        "a|b | |",
+        "mz-x1-7-1",
+        "mz-x1-7-1 ",
+        "N/A",
+        "(null)",
+        "'\"\\$(date)`date`#",
+        "--comment=x",
+        "  ",
+        "\t",
+        &two_bytes,
+        &long,
+        &wide,
+    ] {
+        // It waits: once it runs, its claim would tell.
+        let place = Place::new(Settings {
+            max_running: Some(0),
+            ..Settings::default()
+        });
+        let client = place.client();
+        let request = place.request(0, json!({"arrays": false, "comment": comment}));
+        place
+            .slurm
+            .fault(Kind::Sbatch, 1, Fault::TimedOut { after: true });
+        let answer = client.submit(&request).await;
+        assert!(
+            matches!(answer, Err(SubmitError::Uncertain(_))),
+            "{answer:?}"
+        );
+        let found = client.find(&request.key, &request).await.unwrap();
+        let handle = found.unwrap_or_else(|| panic!("{comment:?}: {:?}", place.slurm.jobs()));
+        let other = place.request(7, single());
+        assert_eq!(client.find(&other.key, &other).await.unwrap(), None);
+        client.watch(&handle, &request);
+        place.slurm.settings(|all| all.max_running = None);
+        let end = place.end(client.as_ref(), &handle).await;
+        assert_eq!(end, WELL, "{comment:?}");
+    }
+}
+
+/// Two jobs of Slurm's for one attempt: only one runs it, and that one is watched and cancelled.
+#[tokio::test]
+async fn the_job_that_runs_the_attempt_counts() {
+    let place = Place::new(Settings::default());
+    place
+        .slurm
+        .work(|_, _| work(5000.0, WorkEnd::Exits(0), Some(0.0)));
+    let client = place.client();
+    let request = place.request(0, single());
+    let first = client.submit(&request).await.unwrap();
+    place.slurm.advance(5.0);
+    let second = client.submit(&request).await.unwrap();
+    assert_ne!(first, second);
+    client.watch(&second, &request);
+    place.slurm.advance(5.0);
+    for _ in 0..5 {
+        let seen = place.look(client.as_ref(), &second).await;
+        assert!(
+            seen.iter()
+                .all(|one| matches!(one, Observed::Running { .. })),
+            "{seen:?}"
+        );
+        place.slurm.advance(5.0);
+    }
+    client.cancel(&second, CancelMode::Terminate).await.unwrap();
+    place.slurm.advance(5.0);
+    assert_eq!(
+        place.slurm.job(&Place::id(&first)).unwrap().state,
+        "CANCELLED"
+    );
+    let end = place.end(client.as_ref(), &second).await;
+    assert_eq!(end.0, JobState::Cancelled);
+    assert!(place.slurm.runs().iter().all(|(_, count)| *count == 1));
+}
