@@ -74,7 +74,7 @@ fn a_devspace_is_reached_by_ssh_and_leaves_nothing() {
         words.first().is_some_and(|node| node.starts_with('n')),
         "{asked:?}"
     );
-    assert_eq!(words[1..], ["up-cluster-dev", "it's", "100%", "$me", "1"]);
+    assert_eq!(words[1..], ["cluster-dev", "it's", "100%", "$me", "1"]);
     let proxy = text
         .lines()
         .find(|line| line.contains("ProxyCommand"))
@@ -126,7 +126,7 @@ fn a_devspace_is_reached_by_ssh_and_leaves_nothing() {
     let folders = laptop.session.home().join("devspaces");
     assert_eq!(std::fs::read_dir(folders).unwrap().count(), 0);
     let gone = laptop.session.run(&["devspace", "down", "cluster-dev"]);
-    assert_eq!(gone.status, 2, "{gone:?}");
+    desk::refused(&gone, 2, &["there is no devspace `cluster-dev`"]);
 }
 
 #[test]
@@ -150,29 +150,39 @@ fn a_devspace_whose_job_ended_is_taken_out() {
 
 #[test]
 fn what_keeps_a_devspace_from_starting_is_told() {
-    let settings = "env_vars = { PATH = \"/nowhere\" }\n";
-    let Some((_, laptop)) = desk::shared(Variant::Plain, settings) else {
+    let Some((_, laptop)) = desk::shared(Variant::Plain, "") else {
         return;
     };
+    // A node with an sshd, but without the programs around it.
+    let programs = laptop.sshd.folder.join("programs");
+    std::fs::create_dir(&programs).unwrap();
+    for name in ["uname", "mkdir", "rm"] {
+        let found = ["/bin", "/usr/bin"].map(|folder| Path::new(folder).join(name));
+        let found = found.iter().find(|path| path.is_file()).unwrap();
+        std::os::unix::fs::symlink(found, programs.join(name)).unwrap();
+    }
+    desk::executors(
+        &laptop,
+        &[(
+            "cluster",
+            &format!("env_vars = {{ PATH = \"{}\" }}\n", programs.display()),
+        )],
+    );
     let config = config(&laptop);
     std::fs::write(&config, "Host mine\n").unwrap();
     let taken = laptop
         .session
         .run(&["devspace", "up", "-e", "cluster", "--name", "mine"]);
-    assert_eq!(taken.status, 2, "{taken:?}");
-    assert!(
-        taken.stderr.contains("line 1 has an entry for mine"),
-        "{taken:?}"
-    );
+    desk::refused(&taken, 2, &["line 1 has an entry for mine", "--name"]);
     let odd = laptop.session.run(&["devspace", "up", "--name", "a b"]);
-    assert_eq!(odd.status, 2, "{odd:?}");
+    desk::refused(&odd, 2, &["`a b` can't be"]);
     let missing = laptop.session.run(&["devspace", "up", "-e", "cluster"]);
-    assert_eq!(missing.status, 1, "{missing:?}");
-    assert!(missing.stderr.contains("there is no "), "{missing:?}");
-    assert!(
-        missing.stderr.contains("hint: `mizzen logs "),
-        "{missing:?}"
-    );
+    let words = [
+        "there is no ssh-keygen on ",
+        "install openssh-server",
+        "hint: `mizzen logs ",
+    ];
+    desk::refused(&missing, 1, &words);
     assert_eq!(std::fs::read_to_string(&config).unwrap(), "Host mine\n");
 }
 
@@ -243,10 +253,9 @@ fn commands_run_on_nodes_with_the_executors_settings() {
     until_gone(cluster, "sh-shell");
 
     let refused = run(&["--retries", "3"]);
-    assert_eq!(refused.status, 2, "{refused:?}");
+    desk::refused(&refused, 2, &["`--retries`"]);
     let here = laptop.session.run(&["shell", "--", "true"]);
-    assert_eq!(here.status, 2, "{here:?}");
-    assert!(here.stderr.contains("`local`"), "{here:?}");
+    desk::refused(&here, 2, &["`local`", "`-e`"]);
     // No file of ours is left on the login node.
     let left = std::fs::read_dir(std::env::temp_dir())
         .unwrap()
