@@ -74,15 +74,8 @@ pub(super) fn container(
                     "container_env: `{name}` is no name that a shell can give a variable"
                 )));
             }
-            let gpus = settings.gpus.is_some()
-                || settings.gpus_per_node.is_some()
-                || settings.gpus_per_task.is_some()
-                || settings
-                    .gres
-                    .as_deref()
-                    .is_some_and(|gres| gres.contains("gpu"));
             let mut words = vec!["apptainer exec".to_owned()];
-            if gpus {
+            if settings.asks_for_gpus() {
                 words.push("--nv".to_owned());
             }
             words.push(format!("--bind={}{agent}", quote(&mounts.join(","))));
