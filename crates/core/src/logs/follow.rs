@@ -229,23 +229,44 @@ impl Follower {
         &mut self,
         sink: &mut dyn FnMut(LogLine<'_>) -> std::io::Result<()>,
     ) -> std::io::Result<()> {
+        self.hand_on_partials(usize::MAX, sink)
+    }
+
+    /// Hands on the beginnings of lines, so that a prompt is seen: only of attempts with one rank, since the lines of several
+    /// can't be shown in pieces.
+    ///
+    /// # Errors
+    /// The sink fails.
+    pub fn pieces(
+        &mut self,
+        sink: &mut dyn FnMut(LogLine<'_>) -> std::io::Result<()>,
+    ) -> std::io::Result<()> {
+        self.hand_on_partials(1, sink)
+    }
+
+    /// Of attempts with at most so many ranks.
+    fn hand_on_partials(
+        &mut self,
+        most_ranks: usize,
+        sink: &mut dyn FnMut(LogLine<'_>) -> std::io::Result<()>,
+    ) -> std::io::Result<()> {
         let mut keys: Vec<_> = self.logs.keys().copied().collect();
         keys.sort_unstable();
         for key in keys {
-            let Some(log) = self.logs.get_mut(&key) else {
+            let (job_index, attempt, rank) = key;
+            let ranks = self
+                .logs
+                .keys()
+                .filter(|(job, number, _)| *job == job_index && *number == attempt)
+                .count();
+            let Some(log) = self.logs.get_mut(&key).filter(|_| ranks <= most_ranks) else {
                 continue;
             };
             let bytes = std::mem::take(&mut log.partial);
-            let (job_index, attempt, rank) = key;
             let Some((_, job)) = self.jobs.iter().find(|(index, _)| *index == job_index) else {
                 continue;
             };
             if !bytes.is_empty() && self.selection.keeps(&bytes) {
-                let ranks = self
-                    .logs
-                    .keys()
-                    .filter(|(job, number, _)| *job == job_index && *number == attempt)
-                    .count();
                 sink(LogLine {
                     job,
                     job_index,
