@@ -321,3 +321,36 @@ impl Follower {
         self.inotify.as_ref().map(AsFd::as_fd)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pieces(logs: &[&str]) -> Vec<String> {
+        static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = format!("mizzen-follow-{}-{number}", std::process::id());
+        let dir = Utf8PathBuf::from_path_buf(std::env::temp_dir().join(name)).unwrap();
+        let attempt = dir.join("job/attempts/1");
+        std::fs::create_dir_all(&attempt).unwrap();
+        for (rank, text) in logs.iter().enumerate() {
+            std::fs::write(rank_log(&attempt, rank as u32), text).unwrap();
+        }
+        let mut follower = Follower::new(&dir, &[(0, "job".to_owned())], Selection::default());
+        let mut seen = Vec::new();
+        let mut sink = |line: LogLine<'_>| {
+            seen.push(String::from_utf8_lossy(line.bytes).into_owned());
+            Ok(())
+        };
+        follower.poll(&|_| true, &mut sink).unwrap();
+        follower.pieces(&mut sink).unwrap();
+        std::fs::remove_dir_all(&dir).unwrap();
+        seen
+    }
+
+    #[test]
+    fn only_a_single_ranks_line_is_handed_on_before_its_end() {
+        assert_eq!(pieces(&["one\npassword: "]), ["one", "password: "]);
+        assert_eq!(pieces(&["one\ntw", "eins\nzw"]), ["one", "eins"]);
+    }
+}
