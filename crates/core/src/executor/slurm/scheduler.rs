@@ -660,11 +660,7 @@ impl Scheduler for SlurmScheduler {
                 });
             }
             let observed = match one.told.take() {
-<<<<<<< HEAD
-                Some(told) => match one.ended_by_itself(&folders, self.context.clock.now()) {
-=======
                 Some(told) => match one.ended_by_itself(&folders, now) {
->>>>>>> real
                     Some(ends) => Some(Observed::Ended(ends)),
                     None => Some(told),
                 },
