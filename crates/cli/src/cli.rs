@@ -7,8 +7,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    cancel, completions, doctor, executors, get, import_nemo, launch, logs, ls, man, plan, retry,
-    rm, run, schema, show, status, supervise, tunnel, wait,
+    cancel, completions, devspace, doctor, executors, get, import_nemo, launch, logs, ls, man,
+    plan, retry, rm, run, schema, shell, show, status, supervise, tunnel, wait,
 };
 use crate::output::Output;
 use crate::render::{Outcome, style};
@@ -128,6 +128,8 @@ pub(crate) enum Command {
     Cancel(cancel::CancelArgs),
     Retry(retry::RetryArgs),
     Rm(rm::RmArgs),
+    Shell(shell::ShellArgs),
+    Devspace(devspace::DevspaceArgs),
     Executors(executors::ExecutorsArgs),
     Doctor(doctor::DoctorArgs),
     Tunnel(tunnel::TunnelArgs),
@@ -159,6 +161,8 @@ impl Command {
             Command::Cancel(args) => cancel::run(args, surroundings),
             Command::Retry(args) => retry::run(args, surroundings),
             Command::Rm(args) => rm::run(args, surroundings),
+            Command::Shell(args) => shell::run(args, surroundings),
+            Command::Devspace(args) => devspace::run(args, surroundings),
             Command::Executors(args) => executors::run(args, surroundings),
             Command::Doctor(args) => doctor::run(args, surroundings),
             Command::Tunnel(args) => tunnel::run(args, surroundings),

@@ -47,6 +47,8 @@ pub(crate) enum Source {
         /// The name of its job.
         name: Option<String>,
     },
+    /// A document with one task that a command of ours has made.
+    Document(Value),
 }
 
 /// The notations of experiment files.
@@ -89,6 +91,9 @@ pub(crate) fn prepare(
                 command_layer(&document),
                 "tasks[0]",
             )
+        }
+        Source::Document(document) => {
+            (context.workdir.clone(), command_layer(document), "tasks[0]")
         }
     };
     let mut layers = submit::surrounding_layers(&context.home, &base)
@@ -300,7 +305,7 @@ fn command_name(words: &[&str]) -> String {
 }
 
 /// Letters, digits, `.`, `_` and `-`; everything else becomes `-`. At most 40 of them, and never nothing.
-fn clean_name(text: &str) -> String {
+pub(crate) fn clean_name(text: &str) -> String {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let name: String = text
         .chars()

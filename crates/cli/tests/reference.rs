@@ -6,7 +6,7 @@ mod support;
 
 use support::{Session, misfits, repository};
 
-const SCHEMAS: [&str; 12] = [
+const SCHEMAS: [&str; 13] = [
     "experiment",
     "status",
     "ls",
@@ -19,6 +19,7 @@ const SCHEMAS: [&str; 12] = [
     "started",
     "import-nemo",
     "tunnel",
+    "devspace",
 ];
 
 #[test]
@@ -48,7 +49,8 @@ fn what_is_printed_fits_the_schemas() {
     session.write("experiment.toml", EXPERIMENT);
     let launched = session.run(&["launch", "experiment.toml", "--json"]);
     assert_eq!(launched.status, 1, "{launched:?}");
-    let cases: [(&str, &[&str]); 9] = [
+    let cases: [(&str, &[&str]); 10] = [
+        ("devspace", &["devspace", "ls", "--json"]),
         ("status", &["status", "--json"]),
         ("ls", &["ls", "--json"]),
         ("show", &["show", "--json"]),

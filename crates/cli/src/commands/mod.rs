@@ -2,6 +2,7 @@
 
 pub(crate) mod cancel;
 pub(crate) mod completions;
+pub(crate) mod devspace;
 pub(crate) mod doctor;
 pub(crate) mod executors;
 pub(crate) mod get;
@@ -15,6 +16,7 @@ pub(crate) mod retry;
 pub(crate) mod rm;
 pub(crate) mod run;
 pub(crate) mod schema;
+pub(crate) mod shell;
 pub(crate) mod show;
 pub(crate) mod status;
 pub(crate) mod supervise;

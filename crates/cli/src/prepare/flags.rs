@@ -123,6 +123,30 @@ impl OrderedJobArgs {
         }
     }
 
+    /// The executor that was named.
+    pub(crate) fn executor(&self) -> Option<&str> {
+        self.jobs.executor.as_deref()
+    }
+
+    /// Refuses what has no meaning for one session at a terminal.
+    ///
+    /// # Errors
+    /// Such a flag was given.
+    pub(crate) fn check_for_session(&self) -> Result<(), Report> {
+        let jobs = &self.jobs;
+        let others = [
+            ("--title", jobs.title.is_some()),
+            ("--launcher", jobs.launcher.is_some()),
+            ("--retries", jobs.retries.is_some()),
+            ("--timeout", jobs.timeout.is_some()),
+        ];
+        match others.iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((flag, _)) => Err(Report::usage(format!("`{flag}` is not for sessions"))
+                .hint("it is for jobs: `mizzen run` runs a command as one")),
+        }
+    }
+
     /// All flags as overrides, in the user's order. `prefix` is the table that the jobs' flags are set in: the one task
     /// of a command, or a file's defaults, which hold for the tasks that don't say otherwise.
     /// Each comes with the flag that it was given with; `default_executor` is asked only where a flag needs it.

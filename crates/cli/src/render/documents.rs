@@ -377,6 +377,49 @@ pub(crate) struct TunnelDocument {
     pub(crate) hint: Option<String>,
 }
 
+/// `mizzen devspace --json`: devspaces.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct DevspacesDocument {
+    /// The devspaces, by name.
+    pub(crate) devspaces: Vec<DevspaceDocument>,
+}
+
+/// A devspace.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct DevspaceDocument {
+    /// Its name, which is the host for ssh.
+    pub(crate) name: String,
+    /// Whether it can be used.
+    pub(crate) state: DevspaceState,
+    /// The executor's name.
+    pub(crate) executor: String,
+    /// The experiment whose job it is.
+    pub(crate) experiment: String,
+    /// The node, as it is reached; null until it is there.
+    pub(crate) host: Option<String>,
+    /// The port there; null until it is there.
+    pub(crate) port: Option<u16>,
+    /// When it was asked for.
+    #[schemars(extend("format" = "date-time"))]
+    pub(crate) created: String,
+    /// The configuration of ssh that it is entered in.
+    pub(crate) ssh_config: String,
+}
+
+/// Whether a devspace can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum DevspaceState {
+    /// Its job waits, or its sshd does not listen yet.
+    Starting,
+    /// It is there.
+    Up,
+    /// Its job has ended, and it was removed.
+    Ended,
+}
+
 /// Whether a connection is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -488,7 +531,7 @@ pub(crate) fn json(layout: Layout, document: &impl Serialize) -> String {
 }
 
 /// The names of the published schemas.
-pub(crate) const SCHEMA_NAMES: [&str; 11] = [
+pub(crate) const SCHEMA_NAMES: [&str; 12] = [
     "status",
     "ls",
     "show",
@@ -500,6 +543,7 @@ pub(crate) const SCHEMA_NAMES: [&str; 11] = [
     "started",
     "import-nemo",
     "tunnel",
+    "devspace",
 ];
 
 /// The schema of a published document.
@@ -516,6 +560,7 @@ pub(crate) fn schema(name: &str) -> Option<serde_json::Value> {
         "import-nemo" => schemars::schema_for!(ImportDocument),
         "started" => schemars::schema_for!(StartedDocument),
         "tunnel" => schemars::schema_for!(TunnelsDocument),
+        "devspace" => schemars::schema_for!(DevspacesDocument),
         _ => return None,
     };
     Some(schema.to_value())

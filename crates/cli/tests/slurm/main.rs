@@ -7,6 +7,7 @@
 #![expect(unreachable_pub, reason = "shared by several test crates")]
 
 mod desk;
+mod devspace;
 mod ends;
 mod faults;
 mod harness;
@@ -15,6 +16,8 @@ mod refusals;
 #[expect(dead_code, reason = "shared with the tests of faults")]
 #[path = "../faults/scene.rs"]
 mod scene;
+#[path = "../support/screen.rs"]
+mod screen;
 #[path = "../support/slurm.rs"]
 mod slurm;
 #[path = "../../../core/tests/sshd/mod.rs"]

@@ -14,6 +14,7 @@
 
 mod base;
 mod import;
+mod interactive;
 pub mod local;
 mod macros;
 mod registry;
@@ -28,6 +29,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 pub use base::Base;
 pub use import::{ImportError, import_executor, import_executor_config};
+pub use interactive::Interactive;
 pub use macros::{ExecutorMacros, safe_substitute};
 pub use registry::{Entry, ExecutorError, build, check, find_kind, registry, vocabulary};
 pub use request::{After, RenderError, RenderedMember, Request, SecretUse, Unit, UnitMember};
@@ -41,7 +43,7 @@ use crate::context::Context;
 use crate::launcher::{Launcher, LauncherError};
 use crate::model::Handle;
 use crate::packager::BundleRef;
-use crate::tunnel::TunnelSettings;
+use crate::tunnel::{Cmd, TunnelSettings};
 
 /// Where and how a task runs: a value that serialises, compares and clones; it holds no connection (the seed's
 /// `Executor`, method by method; its attributes are [`Base`]'s fields).
@@ -155,6 +157,13 @@ pub trait Executor: Debug + Send + Sync {
 
     /// The way to the place, where there is one.
     fn tunnel(&self) -> Option<&TunnelSettings> {
+        None
+    }
+
+    /// The command for a session at somebody's terminal with this executor's settings, run by way of [`Executor::tunnel`].
+    /// `None` where there are no such sessions.
+    fn interactive(&self, request: &Interactive<'_>) -> Option<Cmd> {
+        let _ = request;
         None
     }
 

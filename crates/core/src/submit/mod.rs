@@ -4,6 +4,7 @@
 //! prepare: layers, overrides ─▶ plan and record
 //! create: folder, document, rows ─▶ (watch) ─▶ send: files of the jobs, requests.jsonl, Scheduler::submit
 //! cancel, retry: requests to whoever drives the experiment        remove: rows and folder
+//! devspace: an experiment whose job is an sshd, and its entry in ~/.ssh/config
 //! nemo_run: another launcher's past experiments ─▶ folder, rows, events
 //! ```
 //!
@@ -11,6 +12,7 @@
 
 mod control;
 mod create;
+pub mod devspace;
 pub mod nemo_run;
 mod prepare;
 mod preview;

@@ -33,6 +33,7 @@ mod mirror;
 mod settings;
 mod ship;
 mod ssh;
+mod ssh_config;
 mod transfer;
 
 use std::time::Duration;
@@ -51,6 +52,7 @@ pub use local::LocalTunnel;
 pub use mirror::{mirror, mirror_once};
 pub use settings::TunnelSettings;
 pub use ssh::{Login, OpenMaster, SshConnection, SshTunnel, open_masters};
+pub use ssh_config::SshConfigFile;
 
 /// What a command reads.
 pub type Input<'a> = &'a mut (dyn AsyncRead + Send + Unpin);

@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{LocalTunnel, Login, SshTunnel, Tunnel, TunnelError};
+use super::{Cmd, LocalTunnel, Login, SshTunnel, Tunnel, TunnelError};
 use crate::context::Context;
 
 /// Where commands are run that submit jobs, and where jobs' files are kept.
@@ -73,6 +73,58 @@ impl TunnelSettings {
         match self {
             TunnelSettings::Local(_) => Ok(()),
             TunnelSettings::Ssh(ssh) => ssh.connect(context, login, say).await.map(drop),
+        }
+    }
+}
+
+impl TunnelSettings {
+    /// A command for a program of this process's own terminal, or its own streams: standard input and output are the other
+    /// side's, the exit status is the command's (255 also where the connection broke). It is made of a connection that is
+    /// open ([`TunnelSettings::login`]). `terminal`: give it a terminal there.
+    ///
+    /// # Errors
+    /// No connection is open, or the command can't be sent.
+    pub async fn session(
+        &self,
+        context: &Context,
+        command: &Cmd,
+        terminal: bool,
+    ) -> Result<std::process::Command, TunnelError> {
+        match self {
+            TunnelSettings::Local(_) => {
+                command.check()?;
+                let mut program =
+                    std::process::Command::new(&*command.program().unwrap_or_default());
+                program
+                    .args(&command.argv[1..])
+                    .env_clear()
+                    .envs(context.environment.iter())
+                    .envs(&command.env)
+                    .current_dir(match &command.cwd {
+                        Some(folder) => context.workdir.join(folder),
+                        None => context.workdir.clone(),
+                    });
+                Ok(program)
+            }
+            TunnelSettings::Ssh(ssh) => {
+                let connection = ssh.connect(context, Login::Never, &|_| {}).await?;
+                connection.session_of_its_own(command, terminal).await
+            }
+        }
+    }
+
+    /// The words of an `ssh` that leads from here to an address behind the place (`%h`, `%p`), as a `ProxyCommand` takes them:
+    /// by the connection that is open now, or, once that has gone, by a login of its own. `None` where nothing is between.
+    ///
+    /// # Errors
+    /// No connection is open.
+    pub async fn proxy_command(&self, context: &Context) -> Result<Option<String>, TunnelError> {
+        match self {
+            TunnelSettings::Local(_) => Ok(None),
+            TunnelSettings::Ssh(ssh) => {
+                let connection = ssh.connect(context, Login::Never, &|_| {}).await?;
+                connection.proxy_command().map(Some)
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::tunnel::quote;
 /// Where a container finds its job's folder: NeMo-Run's name.
 pub(super) const RUN_DIR: &str = "/nemo_run";
 /// What a mount begins with that is in the job's folder.
-const RUN_DIR_MARK: &str = "/$nemo_run";
+pub(super) const RUN_DIR_MARK: &str = "/$nemo_run";
 
 /// The words that put a rank into its container, and the lines before the step.
 pub(super) fn container(
@@ -74,15 +74,8 @@ pub(super) fn container(
                     "container_env: `{name}` is no name that a shell can give a variable"
                 )));
             }
-            let gpus = settings.gpus.is_some()
-                || settings.gpus_per_node.is_some()
-                || settings.gpus_per_task.is_some()
-                || settings
-                    .gres
-                    .as_deref()
-                    .is_some_and(|gres| gres.contains("gpu"));
             let mut words = vec!["apptainer exec".to_owned()];
-            if gpus {
+            if settings.asks_for_gpus() {
                 words.push("--nv".to_owned());
             }
             words.push(format!("--bind={}{agent}", quote(&mounts.join(","))));

@@ -147,8 +147,8 @@ pub(super) struct Named<'a> {
     pub(super) size: Size,
 }
 
-/// The options of one component, in canonical order (by name), each quoted for its `#SBATCH` line.
-pub(super) fn options(settings: &SlurmSettings, named: &Named<'_>) -> Vec<String> {
+/// The settings as options, without `additional_parameters`.
+pub(super) fn flags(settings: &SlurmSettings, size: Size) -> BTreeMap<String, Flag> {
     let value = |text: &str| Flag::Value(text.to_owned());
     let mut options: BTreeMap<String, Flag> = plain(settings)
         .into_iter()
@@ -162,12 +162,12 @@ pub(super) fn options(settings: &SlurmSettings, named: &Named<'_>) -> Vec<String
     number("cpus-per-task", settings.cpus_per_task);
     number("cpus-per-gpu", settings.cpus_per_gpu);
     number("segment", settings.segment);
-    number("nodes", Some(named.size.nodes));
-    if named.size.by_ntasks {
-        number("ntasks", Some(named.size.ranks));
+    number("nodes", Some(size.nodes));
+    if size.by_ntasks {
+        number("ntasks", Some(size.ranks));
     }
-    if !named.size.by_ntasks || settings.ntasks_per_node > 1 {
-        number("ntasks-per-node", Some(named.size.per_node));
+    if !size.by_ntasks || settings.ntasks_per_node > 1 {
+        number("ntasks-per-node", Some(size.per_node));
     }
     if let Some(exclusive) = &settings.exclusive {
         options.insert("exclusive".to_owned(), exclusive.clone());
@@ -183,11 +183,11 @@ pub(super) fn options(settings: &SlurmSettings, named: &Named<'_>) -> Vec<String
         Some(false) => options.insert("no-requeue".to_owned(), Flag::On),
         None => None,
     };
-    options.insert("job-name".to_owned(), value(named.job_name));
-    options.insert("output".to_owned(), value(named.output));
-    if let Some(error) = named.error {
-        options.insert("error".to_owned(), value(error));
-    }
+    options
+}
+
+/// Gives `additional_parameters` their say.
+pub(super) fn add_parameters(options: &mut BTreeMap<String, Flag>, settings: &SlurmSettings) {
     for (name, flag) in settings.additional_parameters.iter().flatten() {
         let name = flag_name(name);
         match flag {
@@ -195,14 +195,31 @@ pub(super) fn options(settings: &SlurmSettings, named: &Named<'_>) -> Vec<String
             given => options.insert(name, given.clone()),
         };
     }
+}
+
+/// An option as one text, unquoted; `None` if it is not given.
+pub(super) fn option(name: &str, flag: &Flag) -> Option<String> {
+    match flag {
+        Flag::Off => None,
+        Flag::On => Some(format!("--{name}")),
+        Flag::Value(text) => Some(format!("--{name}={text}")),
+    }
+}
+
+/// The options of one component, in canonical order (by name), each quoted for its `#SBATCH` line.
+pub(super) fn options(settings: &SlurmSettings, named: &Named<'_>) -> Vec<String> {
+    let value = |text: &str| Flag::Value(text.to_owned());
+    let mut options = flags(settings, named.size);
+    options.insert("job-name".to_owned(), value(named.job_name));
+    options.insert("output".to_owned(), value(named.output));
+    if let Some(error) = named.error {
+        options.insert("error".to_owned(), value(error));
+    }
+    add_parameters(&mut options, settings);
     options.insert("comment".to_owned(), value(&comment(settings, named.key)));
     options
         .iter()
-        .filter_map(|(name, flag)| match flag {
-            Flag::Off => None,
-            Flag::On => Some(format!("--{name}")),
-            Flag::Value(text) => Some(word(&format!("--{name}={text}"))),
-        })
+        .filter_map(|(name, flag)| option(name, flag).map(|text| word(&text)))
         .collect()
 }
 

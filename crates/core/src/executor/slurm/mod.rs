@@ -25,6 +25,7 @@ mod directives;
 mod evidence;
 #[doc(hidden)]
 pub mod fake;
+mod interactive;
 pub mod payload;
 mod queue;
 mod render;
@@ -44,11 +45,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
     Base, Capabilities, Check, CheckStatus, ConnectError, Entry, Executor, ExecutorMacros,
-    RenderError, Request, Scheduler, Unit,
+    Interactive, RenderError, Request, Scheduler, Unit,
 };
 use crate::context::Context;
 use crate::packager::BundleRef;
-use crate::tunnel::TunnelSettings;
+use crate::tunnel::{Cmd, TunnelSettings};
 
 /// This kind's name.
 const KIND: &str = "slurm";
@@ -185,6 +186,10 @@ impl Executor for SlurmExecutor {
 
     fn tunnel(&self) -> Option<&TunnelSettings> {
         Some(&self.settings.tunnel)
+    }
+
+    fn interactive(&self, request: &Interactive<'_>) -> Option<Cmd> {
+        Some(interactive::command(&self.settings, request))
     }
 
     fn handle_prefix(&self) -> Option<String> {

@@ -165,7 +165,7 @@ fn settings_of(
 }
 
 /// The job's name for Slurm.
-fn job_name(settings: &SlurmSettings, job: &str) -> String {
+pub(super) fn job_name(settings: &SlurmSettings, job: &str) -> String {
     let given = settings.additional_parameters.iter().flatten();
     for (name, flag) in given {
         if let (true, Flag::Value(name)) = (flag_name(name) == "job-name", flag) {

@@ -100,6 +100,8 @@ struct Watched {
     shown: Option<String>,
     /// It is to end: somebody here has said so.
     cancelled: bool,
+    /// The files with its secrets, relative to E.
+    secrets: Vec<String>,
     directory: String,
     folders: Vec<String>,
     /// The attempt that it was submitted as.
@@ -391,12 +393,19 @@ impl Scheduler for SlurmScheduler {
             .strip_prefix("mz-")
             .and_then(|rest| rest.split('-').next())
             .unwrap_or_default();
+        let mut secrets: Vec<String> = request
+            .secrets
+            .iter()
+            .filter_map(|secret| submission.secrets_path(secret.member))
+            .collect();
+        secrets.dedup();
         let watched = Watched {
             id: id.to_owned(),
             experiment: experiment.to_owned(),
             key: key.to_owned(),
             shown: None,
             cancelled: false,
+            secrets,
             directory: submission.directory,
             folders: submission.folders,
             first: submission.attempt,
@@ -683,6 +692,21 @@ impl Scheduler for SlurmScheduler {
             }
         }
         Ok(observations)
+    }
+
+    async fn forget(&self, handle: &Handle) {
+        let Some(job) = self.lock().jobs.remove(handle) else {
+            return;
+        };
+        if job.secrets.is_empty() {
+            return;
+        }
+        let words = ["rm", "-f", "--"].into_iter().map(str::to_owned);
+        let command = Cmd::new(words.chain(job.secrets))
+            .cwd(job.directory)
+            .timeout(LIMIT);
+        // They are readable by their owner alone; a place that can't be reached keeps them.
+        let _ = self.tunnel.run(&command).await;
     }
 
     fn tunnel(&self) -> Option<Arc<dyn Tunnel>> {

@@ -433,6 +433,15 @@ impl SlurmSettings {
         }
     }
 
+    /// GPUs are asked for, in one way or another.
+    pub(super) fn asks_for_gpus(&self) -> bool {
+        let gres = self.gres.as_deref();
+        self.gpus.is_some()
+            || self.gpus_per_node.is_some()
+            || self.gpus_per_task.is_some()
+            || gres.is_some_and(|gres| gres.contains("gpu"))
+    }
+
     /// What Slurm could not take, as a sentence.
     fn problem(&self) -> Option<String> {
         if self.array.is_some() {

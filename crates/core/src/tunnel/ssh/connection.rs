@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::{OnceCell, Semaphore};
 
+use super::super::command::quote;
 use super::super::local::feed_until;
 use super::super::transfer::token;
 use super::super::{Cmd, Ended, Input, Output, Tunnel, TunnelError, last_words};
@@ -30,6 +31,9 @@ const MOST_NOISE: usize = 1 << 20;
 const MOST_SAID: usize = 64 << 10;
 /// The other side's time to end a command whose time is over.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Keeps what it reads in a file, and says where.
+const WRITE_SCRIPT: &str = r#"umask 077; file=$(mktemp) && cat >"$file" && printf %s "$file""#;
 
 /// A connection over a master that was alive when it was made. It never logs in: once the master is gone, every command
 /// fails, and [`SshTunnel::connect`] is the way to a new one.
@@ -69,6 +73,45 @@ impl SshConnection {
     #[must_use]
     pub fn is_ours(&self) -> bool {
         self.master.ours
+    }
+
+    /// As [`super::super::TunnelSettings::session`]. What is to run travels ahead as a file that removes itself: standard
+    /// input is the command's own, and neither words nor variables stand in the process table of either machine.
+    ///
+    /// # Errors
+    /// The command can't be sent.
+    pub(in super::super) async fn session_of_its_own(
+        &self,
+        command: &Cmd,
+        terminal: bool,
+    ) -> Result<std::process::Command, TunnelError> {
+        let text = script::for_terminal(command, self.tunnel.pre_command.as_deref())?;
+        let write = Cmd::script(WRITE_SCRIPT, Vec::<String>::new()).stdin(text);
+        let written = self.run(&write).await?.ok(&write)?;
+        let path = String::from_utf8_lossy(&written.stdout).into_owned();
+        let shell = self.tunnel.shell.as_deref().unwrap_or("sh");
+        let mut ssh = through(&self.context, &self.master.socket);
+        // Without "Shared connection to … closed."
+        ssh.args(["-o", "LogLevel=ERROR", if terminal { "-t" } else { "-T" }]);
+        ssh.args(["--", NO_HOST, &format!("exec {shell} {}", quote(&path))]);
+        Ok(ssh.into_std())
+    }
+
+    /// As [`super::super::TunnelSettings::proxy_command`].
+    ///
+    /// # Errors
+    /// The settings are wrong.
+    pub(in super::super) fn proxy_command(&self) -> Result<String, TunnelError> {
+        let ssh = super::master::jump(&self.tunnel, &self.context, &self.master.socket)?;
+        let words: Vec<String> = std::iter::once(ssh.as_std().get_program())
+            .chain(ssh.as_std().get_args())
+            .map(|word| quote(&word.to_string_lossy()).replace('%', "%%"))
+            .collect();
+        Ok(format!(
+            "{} -W '[%h]:%p' -- {}",
+            words.join(" "),
+            self.tunnel.host
+        ))
     }
 
     fn script(&self, command: &Cmd) -> Result<Script, TunnelError> {

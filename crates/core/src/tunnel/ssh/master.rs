@@ -343,6 +343,21 @@ pub(super) fn through(context: &Context, socket: &Utf8Path) -> Command {
     command
 }
 
+/// `ssh` by a master while it is there, else by a login of its own; without the host.
+pub(super) fn jump(
+    tunnel: &SshTunnel,
+    context: &Context,
+    socket: &Utf8Path,
+) -> Result<Command, TunnelError> {
+    let mut command = ssh(context);
+    command.args(["-S", &escaped(socket)]);
+    for option in ["ControlMaster=no", "RemoteCommand=none", "RequestTTY=no"] {
+        command.args(["-o", option]);
+    }
+    destination(&mut command, tunnel, context)?;
+    Ok(command)
+}
+
 /// What stands for the host where only the socket counts.
 pub(super) const NO_HOST: &str = "none";
 

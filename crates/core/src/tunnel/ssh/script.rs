@@ -136,6 +136,38 @@ impl Script {
     }
 }
 
+/// The text of a file that runs a command at a terminal, and removes itself first.
+///
+/// # Errors
+/// The command can't be sent ([`Cmd::check`]).
+pub(super) fn for_terminal(
+    command: &Cmd,
+    pre_command: Option<&str>,
+) -> Result<String, TunnelError> {
+    command.check()?;
+    let mut lines = vec!["rm -f -- \"$0\"".to_owned()];
+    if let Some(pre_command) = pre_command {
+        lines.push(format!(
+            "eval {} </dev/null >&2 || exit",
+            quote(pre_command)
+        ));
+    }
+    if let Some(folder) = &command.cwd {
+        lines.push(format!(
+            "CDPATH= cd -- {} || exit",
+            quote(&plain_path(folder.as_str()))
+        ));
+    }
+    for (name, value) in &command.env {
+        lines.push(format!("export {name}={}", quote(value)));
+    }
+    let program = command.program().unwrap_or_default();
+    let words =
+        std::iter::once(quote(&program)).chain(command.argv[1..].iter().map(|word| quote(word)));
+    lines.push(format!("exec {}", words.collect::<Vec<_>>().join(" ")));
+    Ok(lines.join("\n") + "\n")
+}
+
 /// Ends the process group that a command runs in.
 pub(super) fn kill(process: i32) -> Cmd {
     let script = r#"
