@@ -53,17 +53,7 @@ pub(crate) struct DevspaceArgs {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Starts a devspace and waits until it can be used; goes on with one that is starting
-    Up {
-        #[command(flatten)]
-        jobs: OrderedJobArgs,
-        /// The devspace's name, which is the host for ssh [default: the executor's with `-dev`]
-        #[arg(long)]
-        name: Option<String>,
-        #[command(flatten)]
-        config: Config,
-        #[command(flatten)]
-        shape: Shape,
-    },
+    Up(Box<UpArgs>),
     /// Lists devspaces; removes those whose jobs have ended
     #[command(visible_alias = "list")]
     Ls {
@@ -90,6 +80,19 @@ enum Action {
 }
 
 #[derive(Debug, Args)]
+struct UpArgs {
+    #[command(flatten)]
+    jobs: OrderedJobArgs,
+    /// The devspace's name, which is the host for ssh [default: the executor's with `-dev`]
+    #[arg(long)]
+    name: Option<String>,
+    #[command(flatten)]
+    config: Config,
+    #[command(flatten)]
+    shape: Shape,
+}
+
+#[derive(Debug, Args)]
 struct Shape {
     /// Print JSON (schema: `mizzen schema devspace`)
     #[arg(long)]
@@ -109,25 +112,20 @@ struct Config {
 /// The flags or the configuration are wrong, a place can't be reached, the job failed, or a file can't be written.
 pub(crate) fn run(args: DevspaceArgs, surroundings: &Surroundings) -> Result<Outcome, Report> {
     match args.action {
-        Action::Up {
-            jobs,
-            name,
-            config,
-            shape,
-        } => up(&jobs, name, &config, &shape, surroundings),
+        Action::Up(args) => up(*args, surroundings),
         Action::Ls { shape } => ls(&shape, surroundings),
         Action::Ssh { name, command } => ssh(&name, &command, surroundings),
         Action::Down { names, shape } => down(&names, &shape, surroundings),
     }
 }
 
-fn up(
-    jobs: &OrderedJobArgs,
-    name: Option<String>,
-    config: &Config,
-    shape: &Shape,
-    surroundings: &Surroundings,
-) -> Result<Outcome, Report> {
+fn up(args: UpArgs, surroundings: &Surroundings) -> Result<Outcome, Report> {
+    let UpArgs {
+        jobs,
+        name,
+        config,
+        shape,
+    } = args;
     let output = &surroundings.output;
     let name = name.unwrap_or_else(|| match jobs.executor() {
         Some(executor) => format!("{}-dev", clean_name(executor)),
@@ -152,7 +150,7 @@ fn up(
             ));
             known
         }
-        None => begin(jobs, &name, config, surroundings)?,
+        None => begin(&jobs, &name, &config, surroundings)?,
     };
     settle(&mut devspace, true, surroundings)?;
     output.say(&advice(&devspace));

@@ -110,6 +110,11 @@ fn a_devspace_is_reached_by_ssh_and_leaves_nothing() {
         "an unknown host key is refused: {other:?}"
     );
 
+    // Without a connection of ours ssh logs in by itself.
+    laptop.session.ok(&["tunnel", "close", "--all"]);
+    let alone = ssh(&config, &["cluster-dev", "true"]);
+    assert!(alone.status.success(), "{alone:?}");
+
     // Once more is the same one; the list knows it.
     let again = laptop
         .session
@@ -265,6 +270,29 @@ fn commands_run_on_nodes_with_the_executors_settings() {
             text.contains("sh-shell").then_some(path)
         });
     assert_eq!(left.collect::<Vec<_>>(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_session_without_a_terminal_ends_with_its_client() {
+    let Some((cluster, laptop)) = desk::shared(Variant::Plain, "job_name_prefix = \"int-\"\n")
+    else {
+        return;
+    };
+    let words = [
+        "shell",
+        "-e",
+        "cluster",
+        "--",
+        "sh",
+        "-c",
+        "echo up; exec sleep 1000",
+    ];
+    let mut running = laptop.session.start(&words);
+    running.until("up");
+    running.signal(nix::sys::signal::Signal::SIGINT);
+    let said = running.end();
+    assert_ne!(said.status, 0, "{said:?}");
+    until_gone(cluster, "int-shell");
 }
 
 #[test]
