@@ -231,7 +231,7 @@ impl Following {
         let news = lines.show(output, |sink| {
             let news = follower.poll(&may_write, sink)?;
             if pieces {
-                follower.finish(sink)?;
+                follower.pieces(sink)?;
             }
             Ok(news)
         })?;

@@ -12,6 +12,7 @@ mod ends;
 mod faults;
 mod harness;
 mod jobs;
+mod refusals;
 #[expect(dead_code, reason = "shared with the tests of faults")]
 #[path = "../faults/scene.rs"]
 mod scene;

@@ -55,6 +55,11 @@ pub trait Scheduler: Send + Sync {
         std::future::pending::<()>().await;
     }
 
+    /// A job that was watched is over for good: what must not stay at its place is removed there, as far as possible.
+    async fn forget(&self, handle: &Handle) {
+        let _ = handle;
+    }
+
     /// The way to the place's files, where they are not ours.
     fn tunnel(&self) -> Option<Arc<dyn Tunnel>> {
         None

@@ -229,23 +229,44 @@ impl Follower {
         &mut self,
         sink: &mut dyn FnMut(LogLine<'_>) -> std::io::Result<()>,
     ) -> std::io::Result<()> {
+        self.hand_on_partials(usize::MAX, sink)
+    }
+
+    /// Hands on the beginnings of lines, so that a prompt is seen: only of attempts with one rank, since the lines of several
+    /// can't be shown in pieces.
+    ///
+    /// # Errors
+    /// The sink fails.
+    pub fn pieces(
+        &mut self,
+        sink: &mut dyn FnMut(LogLine<'_>) -> std::io::Result<()>,
+    ) -> std::io::Result<()> {
+        self.hand_on_partials(1, sink)
+    }
+
+    /// Of attempts with at most so many ranks.
+    fn hand_on_partials(
+        &mut self,
+        most_ranks: usize,
+        sink: &mut dyn FnMut(LogLine<'_>) -> std::io::Result<()>,
+    ) -> std::io::Result<()> {
         let mut keys: Vec<_> = self.logs.keys().copied().collect();
         keys.sort_unstable();
         for key in keys {
-            let Some(log) = self.logs.get_mut(&key) else {
+            let (job_index, attempt, rank) = key;
+            let ranks = self
+                .logs
+                .keys()
+                .filter(|(job, number, _)| *job == job_index && *number == attempt)
+                .count();
+            let Some(log) = self.logs.get_mut(&key).filter(|_| ranks <= most_ranks) else {
                 continue;
             };
             let bytes = std::mem::take(&mut log.partial);
-            let (job_index, attempt, rank) = key;
             let Some((_, job)) = self.jobs.iter().find(|(index, _)| *index == job_index) else {
                 continue;
             };
             if !bytes.is_empty() && self.selection.keeps(&bytes) {
-                let ranks = self
-                    .logs
-                    .keys()
-                    .filter(|(job, number, _)| *job == job_index && *number == attempt)
-                    .count();
                 sink(LogLine {
                     job,
                     job_index,
@@ -298,5 +319,38 @@ impl Follower {
     #[must_use]
     pub fn descriptor(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
         self.inotify.as_ref().map(AsFd::as_fd)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pieces(logs: &[&str]) -> Vec<String> {
+        static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = format!("mizzen-follow-{}-{number}", std::process::id());
+        let dir = Utf8PathBuf::from_path_buf(std::env::temp_dir().join(name)).unwrap();
+        let attempt = dir.join("job/attempts/1");
+        std::fs::create_dir_all(&attempt).unwrap();
+        for (rank, text) in logs.iter().enumerate() {
+            std::fs::write(rank_log(&attempt, rank as u32), text).unwrap();
+        }
+        let mut follower = Follower::new(&dir, &[(0, "job".to_owned())], Selection::default());
+        let mut seen = Vec::new();
+        let mut sink = |line: LogLine<'_>| {
+            seen.push(String::from_utf8_lossy(line.bytes).into_owned());
+            Ok(())
+        };
+        follower.poll(&|_| true, &mut sink).unwrap();
+        follower.pieces(&mut sink).unwrap();
+        std::fs::remove_dir_all(&dir).unwrap();
+        seen
+    }
+
+    #[test]
+    fn only_a_single_ranks_line_is_handed_on_before_its_end() {
+        assert_eq!(pieces(&["one\npassword: "]), ["one", "password: "]);
+        assert_eq!(pieces(&["one\ntw", "eins\nzw"]), ["one", "eins"]);
     }
 }

@@ -38,6 +38,8 @@ use elsewhere::{Handing, Line, Word};
 
 /// How long a unit that its place could not take waits before it is sent again.
 const BOUNCE: Duration = Duration::from_millis(300);
+/// How long a supervisor whose experiment is over waits until nothing secret is left at its places.
+const LAST_WORDS: Duration = Duration::from_secs(20);
 /// The most time between two looks at everything.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -146,6 +148,8 @@ struct Supervisor<'a> {
     recalled: HashMap<u32, (Cause, String)>,
     /// Something was handed over since it was last looked at what may wait for it there.
     look_for_early: bool,
+    /// Jobs that have ended, and of which something is still to be removed at their places.
+    forgetting: u32,
     words: mpsc::UnboundedSender<Word>,
     heard_words: Option<mpsc::UnboundedReceiver<Word>>,
     planned: HashMap<u32, PlannedJob>,
@@ -203,6 +207,7 @@ impl<'a> Supervisor<'a> {
             handing: HashMap::new(),
             recalled: HashMap::new(),
             look_for_early: true,
+            forgetting: 0,
             words,
             heard_words: Some(heard_words),
             planned: HashMap::new(),
@@ -260,6 +265,15 @@ impl<'a> Supervisor<'a> {
             self.writer.events(std::mem::take(&mut self.pending));
             if let Some(state) = self.engine.outcome() {
                 if self.writer.finish(state).await {
+                    // Nobody waits for this any more, and it is soon done.
+                    let last = tokio::time::sleep(LAST_WORDS);
+                    tokio::pin!(last);
+                    while self.forgetting > 0 {
+                        tokio::select! {
+                            Some(word) = words.recv() => self.heard_from(word).await?,
+                            () = &mut last => break,
+                        }
+                    }
                     return Ok(state);
                 }
                 // Somebody asked for something in the last moment, or the store can't be written any more.

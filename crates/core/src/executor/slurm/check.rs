@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::container::RUN_DIR_MARK;
 use super::directives::{self, Named};
 use super::queue::LIMIT;
 use super::settings::{ContainerRuntime, SlurmSettings};
@@ -25,9 +26,6 @@ const PATHS: &str = r#"while IFS= read -r path; do [ -e "$path" ] || printf '%s\
 
 /// With less free room than this logs and checkpoints will soon not fit, in KiB.
 const LITTLE_ROOM: u64 = 1 << 20;
-
-/// The special source of a mount: the job's own folder.
-const JOB_FOLDER: &str = "/$nemo_run";
 
 /// Looks at the cluster.
 pub(super) fn check(settings: &SlurmSettings, context: &Context) -> Vec<Check> {
@@ -216,7 +214,7 @@ async fn container(settings: &SlurmSettings, tunnel: &dyn Tunnel) -> Vec<Check> 
         .container_mounts
         .iter()
         .filter_map(|mount| mount.split(':').next())
-        .filter(|source| source.starts_with('/') && !source.starts_with(JOB_FOLDER))
+        .filter(|source| source.starts_with('/') && !source.starts_with(RUN_DIR_MARK))
         .collect();
     if image.starts_with('/') {
         paths.push(image);

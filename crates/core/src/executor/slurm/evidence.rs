@@ -48,6 +48,22 @@ fn with_record(end: End, row: &Row, record: ExitRecord) -> MemberEnd {
     told
 }
 
+/// All members have ended well; Slurm's word would change nothing.
+pub(super) fn ended_well(records: &[&ExitRecord]) -> bool {
+    records
+        .iter()
+        .all(|record| matches!(record.outcome, Outcome::Succeeded | Outcome::GroupEnded))
+}
+
+/// What the members have come to is known without Slurm's word.
+pub(super) fn ended_by_itself(records: &[&ExitRecord]) -> bool {
+    records.iter().all(|record| match record.outcome {
+        Outcome::Failed => ending_signal(record).is_none(),
+        Outcome::Interrupted | Outcome::Cancelled | Outcome::LaunchFailed => false,
+        _ => true,
+    })
+}
+
 /// The signal by which Slurm may have ended the rank that failed first: SIGTERM, or after its KillWait SIGKILL.
 fn ending_signal(record: &ExitRecord) -> Option<i32> {
     let first = record.first_failure.as_ref()?.rank;

@@ -100,6 +100,8 @@ struct Watched {
     shown: Option<String>,
     /// It is to end: somebody here has said so.
     cancelled: bool,
+    /// The files with its secrets, relative to E.
+    secrets: Vec<String>,
     directory: String,
     folders: Vec<String>,
     /// The attempt that it was submitted as.
@@ -391,12 +393,19 @@ impl Scheduler for SlurmScheduler {
             .strip_prefix("mz-")
             .and_then(|rest| rest.split('-').next())
             .unwrap_or_default();
+        let mut secrets: Vec<String> = request
+            .secrets
+            .iter()
+            .filter_map(|secret| submission.secrets_path(secret.member))
+            .collect();
+        secrets.dedup();
         let watched = Watched {
             id: id.to_owned(),
             experiment: experiment.to_owned(),
             key: key.to_owned(),
             shown: None,
             cancelled: false,
+            secrets,
             directory: submission.directory,
             folders: submission.folders,
             first: submission.attempt,
@@ -564,7 +573,8 @@ impl Scheduler for SlurmScheduler {
                     wanted.push((job.directory.clone(), folder));
                 }
             }
-            let looks = told.is_none();
+            let ending = row.is_some_and(|row| meaning(&row.state) == Some(Word::Ending));
+            let looks = told.is_none() || ending;
             if looks {
                 let last = if row.is_some() {
                     restarts
@@ -650,7 +660,10 @@ impl Scheduler for SlurmScheduler {
                 });
             }
             let observed = match one.told.take() {
-                Some(told) => Some(told),
+                Some(told) => match one.ended_by_itself(&folders, now) {
+                    Some(ends) => Some(Observed::Ended(ends)),
+                    None => Some(told),
+                },
                 None if went_on => None,
                 None => self.conclude(&mut one, folders, runs, asked).await,
             };
@@ -679,6 +692,21 @@ impl Scheduler for SlurmScheduler {
             }
         }
         Ok(observations)
+    }
+
+    async fn forget(&self, handle: &Handle) {
+        let Some(job) = self.lock().jobs.remove(handle) else {
+            return;
+        };
+        if job.secrets.is_empty() {
+            return;
+        }
+        let words = ["rm", "-f", "--"].into_iter().map(str::to_owned);
+        let command = Cmd::new(words.chain(job.secrets))
+            .cwd(job.directory)
+            .timeout(LIMIT);
+        // They are readable by their owner alone; a place that can't be reached keeps them.
+        let _ = self.tunnel.run(&command).await;
     }
 
     fn tunnel(&self) -> Option<Arc<dyn Tunnel>> {
@@ -747,6 +775,24 @@ struct Open {
     looks: bool,
     /// A job has its number, and no sign of whose it is.
     unsigned: bool,
+}
+
+impl Open {
+    /// How a job has ended while its nodes are being cleaned, which may take minutes: its records are enough.
+    fn ended_by_itself(&mut self, folders: &[Found], now: Timestamp) -> Option<Vec<MemberEnd>> {
+        let records: Option<Vec<&ExitRecord>> =
+            folders.iter().map(|found| found.record.as_ref()).collect();
+        let records = records.filter(|records| !records.is_empty())?;
+        if !evidence::ended_well(&records) {
+            // Slurm may yet say why: that a node is lost, or that the time was over.
+            let (since, _) = self.job.missing.get_or_insert((now, 0));
+            let waited = now.seconds_since(*since) >= RECORD_LATE;
+            if !waited || !evidence::ended_by_itself(&records) {
+                return None;
+            }
+        }
+        Some(records.into_iter().cloned().map(end_from_record).collect())
+    }
 }
 
 impl SlurmScheduler {

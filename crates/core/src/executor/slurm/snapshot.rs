@@ -28,6 +28,8 @@ const BRISK: f64 = 2.0;
 const CALM: f64 = 15.0;
 /// The share of the time that may be spent with asking: one part in so many.
 const SHARE: f64 = 20.0;
+/// But no longer than this: one answer that was slow, from a controller just started again, says little of the next.
+const SLOWEST: f64 = 30.0;
 /// The pace slows down to this part of the time for which nothing has changed.
 const PATIENCE: f64 = 0.1;
 
@@ -48,7 +50,7 @@ impl Snapshot {
     pub(super) fn pace(&self) -> f64 {
         let quiet = self.asked.seconds_since(self.changed);
         let wanted = (quiet * PATIENCE).clamp(BRISK, CALM);
-        wanted.max(self.took * SHARE)
+        wanted.max((self.took * SHARE).min(SLOWEST))
     }
 }
 

@@ -62,7 +62,10 @@ pub(super) async fn submit(
 ) -> Vec<Result<String, SubmitError>> {
     let mut answers: Vec<Option<Result<String, SubmitError>>> = vec![None; requests.len()];
     let mut submissions: BTreeMap<usize, Submission> = BTreeMap::new();
-    let mut archive = Archive::default();
+    let mut archive = Archive {
+        time: u64::try_from(context.clock.now().0 / 1_000_000).unwrap_or(0),
+        ..Archive::default()
+    };
     for (number, request) in requests.iter().enumerate() {
         match prepare(context, request, &mut archive) {
             Ok(submission) => {
@@ -309,6 +312,8 @@ fn unsent(error: TunnelError) -> SubmitError {
 struct Archive {
     /// By folder: an archive for each experiment's.
     folders: BTreeMap<String, tar::Builder<Vec<u8>>>,
+    /// When all of it was written, in seconds since the epoch.
+    time: u64,
     broken: Option<std::io::Error>,
 }
 
@@ -326,7 +331,8 @@ impl Archive {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(kind);
         header.set_mode(mode);
-        header.set_mtime(0);
+        // Places remove what has not been touched for weeks.
+        header.set_mtime(self.time);
         let added = if kind == tar::EntryType::Symlink {
             header.set_size(0);
             builder.append_link(&mut header, path, text)

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 
 use super::Supervisor;
 use crate::executor::{After, MemberEnd};
-use crate::model::{CancelMode, Handle, JobState};
+use crate::model::{CancelMode, Cause, Handle, JobState};
 use crate::plan::When;
 
 /// A unit that comes after more jobs waits here: each of them is an argument.
@@ -126,11 +126,20 @@ impl Supervisor<'_> {
     /// Takes back what waits at its place and will never start.
     pub(super) fn recall(&mut self) {
         for (unit, cause, message) in self.engine.take_recalled() {
-            self.recalled.insert(unit, (cause, message));
             let found = self
                 .active
                 .iter_mut()
                 .find(|(_, active)| active.unit == unit);
+            let handing = self.handing.get(&unit);
+            let asked = found
+                .as_ref()
+                .is_some_and(|(_, active)| active.cancelled.is_some())
+                || handing.is_some_and(|handing| handing.cancelled.is_some());
+            if asked {
+                // Whoever has cancelled it was first.
+                continue;
+            }
+            self.recalled.insert(unit, (cause, message));
             if let Some((handle, active)) = found {
                 active.cancelled = Some(CancelMode::Terminate);
                 let (handle, place) = (handle.clone(), active.place);
@@ -147,22 +156,35 @@ impl Supervisor<'_> {
             return Ok(());
         };
         let (unit, attempt, place) = (active.unit, active.attempt, active.place);
-        if !self.recalled.contains_key(&unit) && self.engine.waits_for_others(unit) {
+        let cancelled = active
+            .cancelled
+            .filter(|_| !self.recalled.contains_key(&unit));
+        if cancelled.is_none()
+            && !self.recalled.contains_key(&unit)
+            && self.engine.waits_for_others(unit)
+        {
             // The reason has not been heard here yet; the place says it again.
             return Ok(());
         }
         self.active.remove(handle);
         self.places[place].in_flight -= 1;
-        match self.recalled.get(&unit) {
+        let reason = match cancelled {
+            Some(_) => Some((Cause::Cancelled, None)),
+            None => self
+                .recalled
+                .get(&unit)
+                .map(|(cause, message)| (*cause, Some(message.clone()))),
+        };
+        match reason {
             Some((cause, message)) => {
                 let end = MemberEnd {
                     state: JobState::Cancelled,
-                    cause: Some(*cause),
-                    message: Some(message.clone()),
+                    cause: Some(cause),
+                    message,
                     record: None,
                 };
                 let members = self.engine.members(unit).len();
-                self.end(unit, attempt, vec![end; members], None)
+                self.end(unit, attempt, vec![end; members], cancelled)
             }
             None => {
                 // By what is known here it may start: it is sent again, to wait for nothing.

@@ -59,6 +59,8 @@ pub(super) enum Word {
     },
     /// The logs of an attempt are here, as far as they could be had.
     Kept { handle: Handle, observed: Observed },
+    /// What must not stay at a place is removed.
+    Forgotten,
 }
 
 /// What is going on between the supervisor and one such place.
@@ -467,6 +469,7 @@ impl Supervisor<'_> {
                     }
                 }
             }
+            Word::Forgotten => self.forgetting -= 1,
             Word::Kept { handle, observed } => {
                 if let Some(active) = self.active.get_mut(&handle) {
                     active.keeping = false;
@@ -475,6 +478,20 @@ impl Supervisor<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What a job must not leave at its place is removed there.
+    pub(super) fn forget_elsewhere(&mut self, place: usize, handle: &Handle) {
+        if let Some(scheduler) = self.places[place].scheduler.clone()
+            && self.is_elsewhere(place)
+        {
+            self.forgetting += 1;
+            let (handle, words) = (handle.clone(), self.words.clone());
+            tokio::spawn(async move {
+                scheduler.forget(&handle).await;
+                let _ = words.send(Word::Forgotten);
+            });
+        }
     }
 
     /// An end is told once the logs are here, so that whoever hears of it finds them.

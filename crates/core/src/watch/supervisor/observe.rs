@@ -96,6 +96,7 @@ impl Supervisor<'_> {
                 self.active.remove(handle);
                 self.places[place].in_flight -= 1;
                 self.end(unit, attempt, ends, cancelled)?;
+                self.forget_elsewhere(place, handle);
             }
         }
         Ok(())
