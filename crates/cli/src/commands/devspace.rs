@@ -17,7 +17,7 @@ use mizzen_core::model::{CancelMode, JobState, Timestamp};
 use mizzen_core::store::{ExperimentView, ResolveError, Store};
 use mizzen_core::submit;
 use mizzen_core::submit::devspace::{self, Address, Devspace, DevspaceError};
-use mizzen_core::tunnel::{SshConfigFile, Tunnel, TunnelSettings};
+use mizzen_core::tunnel::{SshConfigFile, Tunnel, TunnelSettings, quote};
 use mizzen_core::watch::ensure_supervised;
 
 use crate::attach::{SUPERVISION_CHECK, wait_for_change};
@@ -341,7 +341,7 @@ fn ssh(name: &str, command: &[OsString], surroundings: &Surroundings) -> Result<
     let mut devspace = known(name, surroundings)?;
     settle(&mut devspace, false, surroundings)?;
     let mut ssh = std::process::Command::new("ssh");
-    if !is_usual(&devspace, surroundings) {
+    if !is_usual(&devspace) {
         ssh.args(["-F", devspace.ssh_config.as_str()]);
     }
     let error = ssh.args(["--", name]).args(command).exec();
@@ -474,10 +474,11 @@ fn ended(devspace: &Devspace, view: &ExperimentView) -> Report {
     ))
 }
 
-/// The configuration is the one that ssh reads by itself.
-fn is_usual(devspace: &Devspace, surroundings: &Surroundings) -> bool {
-    let home = user_home(&surroundings.context.environment);
-    home.is_ok_and(|home| devspace.ssh_config == home.join(".ssh/config"))
+/// The configuration is the one that ssh reads by itself: it asks for the user's home, not for `HOME`.
+fn is_usual(devspace: &Devspace) -> bool {
+    let user = nix::unistd::User::from_uid(nix::unistd::getuid());
+    let home = user.ok().flatten().map(|user| user.dir);
+    home.is_some_and(|home| devspace.ssh_config == home.join(".ssh/config"))
 }
 
 /// What to type now.
@@ -488,8 +489,13 @@ fn advice(devspace: &Devspace) -> String {
         .as_ref()
         .and_then(|address| address.hosts.first())
         .map_or_else(String::new, |host| format!(" on {host}"));
+    let ssh = if is_usual(devspace) {
+        "ssh".to_owned()
+    } else {
+        format!("ssh -F {}", quote(devspace.ssh_config.as_str()))
+    };
     format!(
-        "{name} is up{host}; its entry is in {}\n  ssh {name}\n  code --remote ssh-remote+{name} FOLDER\n  mizzen devspace down {name}",
+        "{name} is up{host}; its entry is in {}\n  {ssh} {name}\n  code --remote ssh-remote+{name} FOLDER\n  mizzen devspace down {name}",
         devspace.ssh_config
     )
 }

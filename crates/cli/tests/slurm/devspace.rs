@@ -56,7 +56,9 @@ fn a_devspace_is_reached_by_ssh_and_leaves_nothing() {
         (0, "cluster-dev\n"),
         "{up:?}"
     );
-    assert!(up.stderr.contains("\n  ssh cluster-dev\n"), "{up:?}");
+    // HOME is another one than ssh's.
+    let line = format!("\n  ssh -F {} cluster-dev\n", config.display());
+    assert!(up.stderr.contains(&line), "{up:?}");
     let text = std::fs::read_to_string(&config).unwrap();
     assert!(text.ends_with(CONFIG) && text.starts_with("# mizzen devspace cluster-dev begin\n"));
 
@@ -110,6 +112,14 @@ fn a_devspace_is_reached_by_ssh_and_leaves_nothing() {
         "an unknown host key is refused: {other:?}"
     );
 
+    let by_us = laptop
+        .session
+        .run(&["devspace", "ssh", "cluster-dev", "--", "echo here; exit 9"]);
+    assert_eq!(
+        (by_us.status, by_us.stdout.as_str()),
+        (9, "here\n"),
+        "{by_us:?}"
+    );
     // Without a connection of ours ssh logs in by itself.
     laptop.session.ok(&["tunnel", "close", "--all"]);
     let alone = ssh(&config, &["cluster-dev", "true"]);
@@ -136,8 +146,10 @@ fn a_devspace_is_reached_by_ssh_and_leaves_nothing() {
 
 #[test]
 fn a_devspace_whose_job_ended_is_taken_out() {
-    let Some((cluster, laptop)) = desk::shared(Variant::Plain, "job_name_prefix = \"over-\"\n")
-    else {
+    let Some((cluster, laptop)) = desk::shared(
+        Variant::Plain,
+        "job_name_prefix = \"over-\"\nnodes = 2\nntasks = 3\n",
+    ) else {
         return;
     };
     let config = config(&laptop);

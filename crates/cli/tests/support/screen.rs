@@ -21,7 +21,11 @@ pub(crate) struct Screen {
 
 impl Screen {
     /// Runs a command on a terminal of its own.
-    pub(crate) fn start(session: &Session, words: &[&str], columns: u16) -> (Screen, std::process::Child) {
+    pub(crate) fn start(
+        session: &Session,
+        words: &[&str],
+        columns: u16,
+    ) -> (Screen, std::process::Child) {
         let size = Winsize {
             ws_row: 30,
             ws_col: columns,
