@@ -98,6 +98,9 @@ pub(crate) fn prepare(
     };
     let mut layers = submit::surrounding_layers(&context.home, &base)
         .map_err(|error| Report::usage(error.to_string()))?;
+    if let Some(path) = args.executors_file() {
+        layers.push(file_layer(path, None, context)?);
+    }
     layers.push(layer);
     let failed = |failure: config::Failure| Report::rendered(failure.render(color));
     let mut overrides = match context.variable("MIZZEN_SET") {

@@ -4,7 +4,7 @@ mod support;
 
 use support::Session;
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 20] = [
     "run",
     "launch",
     "plan",
@@ -17,6 +17,8 @@ const COMMANDS: [&str; 18] = [
     "cancel",
     "retry",
     "rm",
+    "shell",
+    "devspace",
     "executors",
     "doctor",
     "tunnel",
@@ -50,6 +52,17 @@ fn the_help_of_what_tunnel_does() {
         insta::assert_snapshot!(
             format!("command-tunnel-{action}"),
             session.ok(&["tunnel", action, "--help"])
+        );
+    }
+}
+
+#[test]
+fn the_help_of_what_devspace_does() {
+    let session = Session::new();
+    for action in ["up", "ls", "ssh", "down"] {
+        insta::assert_snapshot!(
+            format!("command-devspace-{action}"),
+            session.ok(&["devspace", action, "--help"])
         );
     }
 }

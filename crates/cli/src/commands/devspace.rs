@@ -17,7 +17,7 @@ use mizzen_core::model::{CancelMode, JobState, Timestamp};
 use mizzen_core::store::{ExperimentView, ResolveError, Store};
 use mizzen_core::submit;
 use mizzen_core::submit::devspace::{self, Address, Devspace, DevspaceError};
-use mizzen_core::tunnel::{SshConfigFile, Tunnel, TunnelSettings};
+use mizzen_core::tunnel::{SshConfigFile, Tunnel, TunnelSettings, quote};
 use mizzen_core::watch::ensure_supervised;
 
 use crate::attach::{SUPERVISION_CHECK, wait_for_change};
@@ -53,17 +53,7 @@ pub(crate) struct DevspaceArgs {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Starts a devspace and waits until it can be used; goes on with one that is starting
-    Up {
-        #[command(flatten)]
-        jobs: OrderedJobArgs,
-        /// The devspace's name, which is the host for ssh [default: the executor's with `-dev`]
-        #[arg(long)]
-        name: Option<String>,
-        #[command(flatten)]
-        config: Config,
-        #[command(flatten)]
-        shape: Shape,
-    },
+    Up(Box<UpArgs>),
     /// Lists devspaces; removes those whose jobs have ended
     #[command(visible_alias = "list")]
     Ls {
@@ -90,6 +80,19 @@ enum Action {
 }
 
 #[derive(Debug, Args)]
+struct UpArgs {
+    #[command(flatten)]
+    jobs: OrderedJobArgs,
+    /// The devspace's name, which is the host for ssh [default: the executor's with `-dev`]
+    #[arg(long)]
+    name: Option<String>,
+    #[command(flatten)]
+    config: Config,
+    #[command(flatten)]
+    shape: Shape,
+}
+
+#[derive(Debug, Args)]
 struct Shape {
     /// Print JSON (schema: `mizzen schema devspace`)
     #[arg(long)]
@@ -109,25 +112,20 @@ struct Config {
 /// The flags or the configuration are wrong, a place can't be reached, the job failed, or a file can't be written.
 pub(crate) fn run(args: DevspaceArgs, surroundings: &Surroundings) -> Result<Outcome, Report> {
     match args.action {
-        Action::Up {
-            jobs,
-            name,
-            config,
-            shape,
-        } => up(&jobs, name, &config, &shape, surroundings),
+        Action::Up(args) => up(*args, surroundings),
         Action::Ls { shape } => ls(&shape, surroundings),
         Action::Ssh { name, command } => ssh(&name, &command, surroundings),
         Action::Down { names, shape } => down(&names, &shape, surroundings),
     }
 }
 
-fn up(
-    jobs: &OrderedJobArgs,
-    name: Option<String>,
-    config: &Config,
-    shape: &Shape,
-    surroundings: &Surroundings,
-) -> Result<Outcome, Report> {
+fn up(args: UpArgs, surroundings: &Surroundings) -> Result<Outcome, Report> {
+    let UpArgs {
+        jobs,
+        name,
+        config,
+        shape,
+    } = args;
     let output = &surroundings.output;
     let name = name.unwrap_or_else(|| match jobs.executor() {
         Some(executor) => format!("{}-dev", clean_name(executor)),
@@ -152,7 +150,7 @@ fn up(
             ));
             known
         }
-        None => begin(jobs, &name, config, surroundings)?,
+        None => begin(&jobs, &name, &config, surroundings)?,
     };
     settle(&mut devspace, true, surroundings)?;
     output.say(&advice(&devspace));
@@ -343,7 +341,7 @@ fn ssh(name: &str, command: &[OsString], surroundings: &Surroundings) -> Result<
     let mut devspace = known(name, surroundings)?;
     settle(&mut devspace, false, surroundings)?;
     let mut ssh = std::process::Command::new("ssh");
-    if !is_usual(&devspace, surroundings) {
+    if !is_usual(&devspace) {
         ssh.args(["-F", devspace.ssh_config.as_str()]);
     }
     let error = ssh.args(["--", name]).args(command).exec();
@@ -476,10 +474,11 @@ fn ended(devspace: &Devspace, view: &ExperimentView) -> Report {
     ))
 }
 
-/// The configuration is the one that ssh reads by itself.
-fn is_usual(devspace: &Devspace, surroundings: &Surroundings) -> bool {
-    let home = user_home(&surroundings.context.environment);
-    home.is_ok_and(|home| devspace.ssh_config == home.join(".ssh/config"))
+/// The configuration is the one that ssh reads by itself: it asks for the user's home, not for `HOME`.
+fn is_usual(devspace: &Devspace) -> bool {
+    let user = nix::unistd::User::from_uid(nix::unistd::getuid());
+    let home = user.ok().flatten().map(|user| user.dir);
+    home.is_some_and(|home| devspace.ssh_config == home.join(".ssh/config"))
 }
 
 /// What to type now.
@@ -490,8 +489,13 @@ fn advice(devspace: &Devspace) -> String {
         .as_ref()
         .and_then(|address| address.hosts.first())
         .map_or_else(String::new, |host| format!(" on {host}"));
+    let ssh = if is_usual(devspace) {
+        "ssh".to_owned()
+    } else {
+        format!("ssh -F {}", quote(devspace.ssh_config.as_str()))
+    };
     format!(
-        "{name} is up{host}; its entry is in {}\n  ssh {name}\n  code --remote ssh-remote+{name} FOLDER\n  mizzen devspace down {name}",
+        "{name} is up{host}; its entry is in {}\n  {ssh} {name}\n  code --remote ssh-remote+{name} FOLDER\n  mizzen devspace down {name}",
         devspace.ssh_config
     )
 }

@@ -2,13 +2,15 @@
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 
 use clap::Args;
 use mizzen_core::executor::{self, Interactive, resolve_secret};
 use mizzen_core::model::Env;
-use mizzen_core::tunnel::TunnelSettings;
+use mizzen_core::tunnel::{Session, TunnelSettings};
+use tokio::signal::unix::{SignalKind, signal};
 
+use crate::output::Output;
 use crate::prepare::{OrderedJobArgs, Source, prepare};
 use crate::reach::{reach, report};
 use crate::render::Outcome;
@@ -25,7 +27,7 @@ use crate::surroundings::Surroundings;
 Examples:
   mizzen shell -e gpu                      a shell on a node
   mizzen shell -e gpu -- nvidia-smi        one command, on every task of the executor
-  mizzen shell -e gpu --nodes 2 --alloc    a shell where jobs are submitted, with nodes for the steps started from it")]
+  mizzen shell -e gpu --nodes 2 --alloc    nodes, and a shell where jobs are submitted")]
 pub(crate) struct ShellArgs {
     #[command(flatten)]
     jobs: OrderedJobArgs,
@@ -107,12 +109,47 @@ pub(crate) fn run(args: ShellArgs, surroundings: &Surroundings) -> Result<Outcom
     let mut session = runtime
         .block_on(tunnel.session(context, &command, stdin))
         .map_err(report)?;
-    let program = session.get_program().to_string_lossy().into_owned();
-    // The session is this process from here on: its signals, its terminal and its exit status need nobody between.
-    let error = session.exec();
+    let program = session.program.get_program().to_string_lossy().into_owned();
+    let error = if session.hears_signals() {
+        // The session is this process from here on: its signals, its terminal and its exit status need nobody between.
+        session.program.exec()
+    } else {
+        match runtime.block_on(stay(session, &surroundings.output)) {
+            Ok(status) => std::process::exit(status),
+            Err(error) => error,
+        }
+    };
     Err(
         Report::usage(format!("can't run `{program}`: {error}")).hint(format!(
             "`{program}` must be on this machine, or the executor needs a tunnel to one where it is"
         )),
     )
+}
+
+/// Runs a session whose command hears no signals of ours, and has it told of them. Answers with the exit status.
+async fn stay(mut session: Session, output: &Output) -> std::io::Result<i32> {
+    // A Ctrl-C is for us to pass on.
+    let program = std::mem::replace(&mut session.program, std::process::Command::new("true"));
+    let mut program = tokio::process::Command::from(program);
+    program.process_group(0);
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut child = program.spawn()?;
+    loop {
+        let status = tokio::select! {
+            ended = child.wait() => ended?,
+            Some(()) = interrupt.recv() => { end(&session, output).await; continue }
+            Some(()) = terminate.recv() => { end(&session, output).await; continue }
+            Some(()) = hangup.recv() => { end(&session, output).await; continue }
+        };
+        let by_signal = status.signal().map(|signal| 128 + signal);
+        return Ok(status.code().or(by_signal).unwrap_or(255));
+    }
+}
+
+async fn end(session: &Session, output: &Output) {
+    if let Err(error) = session.end().await {
+        output.complain(&format!("the command could not be told to end: {error}"));
+    }
 }

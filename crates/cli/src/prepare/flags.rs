@@ -44,6 +44,9 @@ pub(super) struct JobArgs {
     /// The folder that jobs start in
     #[arg(long, value_name = "FOLDER", value_hint = clap::ValueHint::DirPath)]
     pub(crate) workdir: Option<Utf8PathBuf>,
+    /// One more file with executors, as mizzen.toml has them; for programs that have made one
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) executors_file: Option<Utf8PathBuf>,
     /// Set any value by its path, such as tasks.NAME.retries=3 or executors.gpu.nodes*=2; may be repeated
     #[arg(long, value_name = "PATH=VALUE")]
     pub(crate) set: Vec<String>,
@@ -114,6 +117,7 @@ impl OrderedJobArgs {
             ("--secret", !jobs.secret.is_empty()),
             ("--timeout", jobs.timeout.is_some()),
             ("--workdir", jobs.workdir.is_some()),
+            ("--executors-file", jobs.executors_file.is_some()),
             ("--set", !jobs.set.is_empty()),
         ];
         match others.iter().find(|(_, given)| *given) {
@@ -126,6 +130,11 @@ impl OrderedJobArgs {
     /// The executor that was named.
     pub(crate) fn executor(&self) -> Option<&str> {
         self.jobs.executor.as_deref()
+    }
+
+    /// A file with executors.
+    pub(super) fn executors_file(&self) -> Option<&Utf8PathBuf> {
+        self.jobs.executors_file.as_ref()
     }
 
     /// Refuses what has no meaning for one session at a terminal.

@@ -56,7 +56,9 @@ fn a_devspace_is_reached_by_ssh_and_leaves_nothing() {
         (0, "cluster-dev\n"),
         "{up:?}"
     );
-    assert!(up.stderr.contains("\n  ssh cluster-dev\n"), "{up:?}");
+    // HOME is another one than ssh's.
+    let line = format!("\n  ssh -F {} cluster-dev\n", config.display());
+    assert!(up.stderr.contains(&line), "{up:?}");
     let text = std::fs::read_to_string(&config).unwrap();
     assert!(text.ends_with(CONFIG) && text.starts_with("# mizzen devspace cluster-dev begin\n"));
 
@@ -110,6 +112,19 @@ fn a_devspace_is_reached_by_ssh_and_leaves_nothing() {
         "an unknown host key is refused: {other:?}"
     );
 
+    let by_us = laptop
+        .session
+        .run(&["devspace", "ssh", "cluster-dev", "--", "echo here; exit 9"]);
+    assert_eq!(
+        (by_us.status, by_us.stdout.as_str()),
+        (9, "here\n"),
+        "{by_us:?}"
+    );
+    // Without a connection of ours ssh logs in by itself.
+    laptop.session.ok(&["tunnel", "close", "--all"]);
+    let alone = ssh(&config, &["cluster-dev", "true"]);
+    assert!(alone.status.success(), "{alone:?}");
+
     // Once more is the same one; the list knows it.
     let again = laptop
         .session
@@ -131,8 +146,10 @@ fn a_devspace_is_reached_by_ssh_and_leaves_nothing() {
 
 #[test]
 fn a_devspace_whose_job_ended_is_taken_out() {
-    let Some((cluster, laptop)) = desk::shared(Variant::Plain, "job_name_prefix = \"over-\"\n")
-    else {
+    let Some((cluster, laptop)) = desk::shared(
+        Variant::Plain,
+        "job_name_prefix = \"over-\"\nnodes = 2\nntasks = 3\n",
+    ) else {
         return;
     };
     let config = config(&laptop);
@@ -265,6 +282,29 @@ fn commands_run_on_nodes_with_the_executors_settings() {
             text.contains("sh-shell").then_some(path)
         });
     assert_eq!(left.collect::<Vec<_>>(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_session_without_a_terminal_ends_with_its_client() {
+    let Some((cluster, laptop)) = desk::shared(Variant::Plain, "job_name_prefix = \"int-\"\n")
+    else {
+        return;
+    };
+    let words = [
+        "shell",
+        "-e",
+        "cluster",
+        "--",
+        "sh",
+        "-c",
+        "echo up; exec sleep 1000",
+    ];
+    let mut running = laptop.session.start(&words);
+    running.until("up");
+    running.signal(nix::sys::signal::Signal::SIGINT);
+    let said = running.end();
+    assert_ne!(said.status, 0, "{said:?}");
+    until_gone(cluster, "int-shell");
 }
 
 #[test]

@@ -11,17 +11,21 @@ use nix::pty::{Winsize, openpty};
 use crate::support::{LIMIT, Session};
 
 /// What a terminal has been sent so far, as it comes.
-pub struct Screen {
+pub(crate) struct Screen {
     pieces: mpsc::Receiver<Vec<u8>>,
     /// All of it.
-    pub seen: String,
+    pub(crate) seen: String,
     /// What is typed.
-    pub keyboard: File,
+    pub(crate) keyboard: File,
 }
 
 impl Screen {
     /// Runs a command on a terminal of its own.
-    pub fn start(session: &Session, words: &[&str], columns: u16) -> (Screen, std::process::Child) {
+    pub(crate) fn start(
+        session: &Session,
+        words: &[&str],
+        columns: u16,
+    ) -> (Screen, std::process::Child) {
         let size = Winsize {
             ws_row: 30,
             ws_col: columns,
@@ -59,7 +63,7 @@ impl Screen {
     }
 
     /// Waits until the text was shown.
-    pub fn until(&mut self, text: &str) {
+    pub(crate) fn until(&mut self, text: &str) {
         while !self.seen.contains(text) {
             match self.pieces.recv_timeout(LIMIT) {
                 Ok(piece) => self.seen.push_str(&String::from_utf8_lossy(&piece)),

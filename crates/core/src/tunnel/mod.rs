@@ -50,7 +50,7 @@ pub use error::TunnelError;
 pub use follow::follow_without_agent;
 pub use local::LocalTunnel;
 pub use mirror::{mirror, mirror_once};
-pub use settings::TunnelSettings;
+pub use settings::{Session, TunnelSettings};
 pub use ssh::{Login, OpenMaster, SshConnection, SshTunnel, open_masters};
 pub use ssh_config::SshConfigFile;
 

@@ -1,12 +1,13 @@
 //! Which tunnel, as documents say it: `tunnel = { kind = "ssh", host = "login", job_dir = "/scratch/me" }`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Cmd, LocalTunnel, Login, SshTunnel, Tunnel, TunnelError};
+use super::{Cmd, LocalTunnel, Login, SshConnection, SshTunnel, Tunnel, TunnelError};
 use crate::context::Context;
 
 /// Where commands are run that submit jobs, and where jobs' files are kept.
@@ -78,9 +79,9 @@ impl TunnelSettings {
 }
 
 impl TunnelSettings {
-    /// A command for a program of this process's own terminal, or its own streams: standard input and output are the other
-    /// side's, the exit status is the command's (255 also where the connection broke). It is made of a connection that is
-    /// open ([`TunnelSettings::login`]). `terminal`: give it a terminal there.
+    /// A command at this process's own terminal, or with its own streams: standard input and output are the other side's, the
+    /// exit status is the command's (255 also where the connection broke). It needs a connection that is open
+    /// ([`TunnelSettings::login`]). `terminal`: give it a terminal there, whose signals are the command's.
     ///
     /// # Errors
     /// No connection is open, or the command can't be sent.
@@ -89,7 +90,7 @@ impl TunnelSettings {
         context: &Context,
         command: &Cmd,
         terminal: bool,
-    ) -> Result<std::process::Command, TunnelError> {
+    ) -> Result<Session, TunnelError> {
         match self {
             TunnelSettings::Local(_) => {
                 command.check()?;
@@ -104,11 +105,16 @@ impl TunnelSettings {
                         Some(folder) => context.workdir.join(folder),
                         None => context.workdir.clone(),
                     });
-                Ok(program)
+                Ok(Session {
+                    program,
+                    elsewhere: None,
+                })
             }
             TunnelSettings::Ssh(ssh) => {
                 let connection = ssh.connect(context, Login::Never, &|_| {}).await?;
-                connection.session_of_its_own(command, terminal).await
+                let (program, process) = connection.session_of_its_own(command, terminal).await?;
+                let elsewhere = process.map(|process| (connection, process));
+                Ok(Session { program, elsewhere })
             }
         }
     }
@@ -128,6 +134,45 @@ impl TunnelSettings {
         }
     }
 }
+
+/// A command that is ready to be run with this process's own streams.
+#[derive(Debug)]
+pub struct Session {
+    /// What is to be run here: the command, or `ssh`.
+    pub program: std::process::Command,
+    /// The connection, and the file there that names the command's process.
+    elsewhere: Option<(SshConnection, String)>,
+}
+
+impl Session {
+    /// What the program gets from its terminal reaches the command. Otherwise it must be told by [`Session::end`].
+    #[must_use]
+    pub fn hears_signals(&self) -> bool {
+        self.elsewhere.is_none()
+    }
+
+    /// Asks a command elsewhere to end, by SIGTERM.
+    ///
+    /// # Errors
+    /// The other side is not reached, or the command is not there any more.
+    pub async fn end(&self) -> Result<(), TunnelError> {
+        if let Some((connection, process)) = &self.elsewhere {
+            let command = Cmd::script(END, [process]).timeout(END_PATIENCE);
+            connection.run(&command).await?.ok(&command)?;
+        }
+        Ok(())
+    }
+}
+
+/// Ends the process that a file names, which may only just have been started.
+const END: &str = r#"i=0
+while [ ! -s "$1" ] && [ "$i" -lt 20 ]; do
+    sleep 0.1
+    i=$((i + 1))
+done
+kill -TERM "$(cat "$1")""#;
+/// How long that may take.
+const END_PATIENCE: Duration = Duration::from_secs(15);
 
 /// A text as the name of a folder: what is neither a letter nor a digit nor one of `.-_@:` becomes `%` and two digits.
 fn escaped(text: &str) -> String {

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         lazy_imports as lazy_imports,
         set_value as set_value,
     )
+    from mizzen.devspace import DevSpace as DevSpace
     from mizzen.errors import (
         ArgumentError as ArgumentError,
         ConfigError as ConfigError,
@@ -83,6 +84,7 @@ _MODULES = {
         "lazy_imports",
         "set_value",
     ),
+    "mizzen.devspace": ("DevSpace",),
     "mizzen.errors": (
         "ArgumentError",
         "ConfigError",
@@ -115,7 +117,7 @@ _MODULES = {
     "mizzen.plugin": ("Plugin",),
     "mizzen.tunnel": ("LocalTunnel", "SSHTunnel"),
 }
-_SUBMODULES = ("cli", "config", "errors", "executor", "experiment", "job", "launcher", "packager", "plugin", "tunnel")
+_SUBMODULES = ("cli", "config", "devspace", "errors", "executor", "experiment", "job", "launcher", "packager", "plugin", "tunnel")
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [*_HOMES, "cli", "__version__", "__package_name__"]

@@ -57,7 +57,10 @@ Subsystem sftp internal-sftp
 CONFIG
 
 # Sessions get the job's environment: its variables, modules, devices and the scheduler's words.
-unset MIZZEN_DEVSPACE_KEY
+if [ -n "${MIZZEN_DEVSPACE_PYTHONPATH:-}" ]; then
+    export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+fi
+unset MIZZEN_DEVSPACE_KEY MIZZEN_DEVSPACE_PYTHONPATH
 awk 'BEGIN {
     for (name in ENVIRON) {
         value = ENVIRON[name]

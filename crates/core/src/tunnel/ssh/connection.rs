@@ -75,7 +75,7 @@ impl SshConnection {
         self.master.ours
     }
 
-    /// As [`super::super::TunnelSettings::session`]. What is to run travels ahead as a file that removes itself: standard
+    /// As [`super::super::TunnelSettings::session`], with the file that names the process, if it has no terminal. What is to run travels ahead as a file that removes itself: standard
     /// input is the command's own, and neither words nor variables stand in the process table of either machine.
     ///
     /// # Errors
@@ -84,8 +84,8 @@ impl SshConnection {
         &self,
         command: &Cmd,
         terminal: bool,
-    ) -> Result<std::process::Command, TunnelError> {
-        let text = script::for_terminal(command, self.tunnel.pre_command.as_deref())?;
+    ) -> Result<(std::process::Command, Option<String>), TunnelError> {
+        let text = script::of_session(command, self.tunnel.pre_command.as_deref(), terminal)?;
         let write = Cmd::script(WRITE_SCRIPT, Vec::<String>::new()).stdin(text);
         let written = self.run(&write).await?.ok(&write)?;
         let path = String::from_utf8_lossy(&written.stdout).into_owned();
@@ -94,7 +94,8 @@ impl SshConnection {
         // Without "Shared connection to … closed."
         ssh.args(["-o", "LogLevel=ERROR", if terminal { "-t" } else { "-T" }]);
         ssh.args(["--", NO_HOST, &format!("exec {shell} {}", quote(&path))]);
-        Ok(ssh.into_std())
+        let process = (!terminal).then(|| path + script::PROCESS);
+        Ok((ssh.into_std(), process))
     }
 
     /// As [`super::super::TunnelSettings::proxy_command`].

@@ -136,13 +136,18 @@ impl Script {
     }
 }
 
-/// The text of a file that runs a command at a terminal, and removes itself first.
+/// What is behind the name of a session's file in the name of the one that names its process.
+pub(super) const PROCESS: &str = ".process";
+
+/// The text of a file that runs a command with a session's own streams, and removes itself first. Without a terminal it
+/// writes down which process is the command, until that has ended.
 ///
 /// # Errors
 /// The command can't be sent ([`Cmd::check`]).
-pub(super) fn for_terminal(
+pub(super) fn of_session(
     command: &Cmd,
     pre_command: Option<&str>,
+    terminal: bool,
 ) -> Result<String, TunnelError> {
     command.check()?;
     let mut lines = vec!["rm -f -- \"$0\"".to_owned()];
@@ -164,7 +169,16 @@ pub(super) fn for_terminal(
     let program = command.program().unwrap_or_default();
     let words =
         std::iter::once(quote(&program)).chain(command.argv[1..].iter().map(|word| quote(word)));
-    lines.push(format!("exec {}", words.collect::<Vec<_>>().join(" ")));
+    let words = words.collect::<Vec<_>>().join(" ");
+    if terminal {
+        lines.push(format!("exec {words}"));
+    } else {
+        let inner = quote("echo \"$$\" >\"$1\"; shift; exec \"$@\"");
+        lines.push(format!("sh -c {inner} sh \"$0{PROCESS}\" {words}"));
+        lines.push(format!(
+            "mizzen_status=$?; rm -f -- \"$0{PROCESS}\"; exit \"$mizzen_status\""
+        ));
+    }
     Ok(lines.join("\n") + "\n")
 }
 

@@ -11,12 +11,10 @@ _CODE = "jobs run in your working tree as it is (`Packager()`), and nothing need
 _TUNNELS = "nothing is to be packed for a tunnel: files travel over the connection by themselves"
 _RANKS = "`LocalExecutor(ntasks_per_node=N)` starts N ranks with RANK and WORLD_SIZE in their environment"
 _RAY = "there are no Ray clusters yet"
-_DEVSPACES = "there are no devspaces yet"
 
 #: For each name: what to use, or why there is nothing to use.
 MISSING: dict[str, str] = {
     "DGXCloudExecutor": _PLACES,
-    "DevSpace": _DEVSPACES,
     "DockerExecutor": _PLACES,
     "FaultTolerance": f"{_RANKS}, and `retries` starts them again",
     "GitArchivePackager": _CODE,

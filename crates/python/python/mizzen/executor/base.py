@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from mizzen.devspace import DevSpace
     from mizzen.executor.macros import ExecutorMacros
 
 __all__ = ["KINDS", "Executor", "LogSupportedExecutor", "executor_from"]
@@ -170,6 +171,22 @@ class Executor(ConfigurableMixin):
         Args:
             handle: what names the job there.
         """
+
+    def launch_devspace(self, space: DevSpace) -> str:
+        """Starts a devspace and waits until it can be used.
+
+        Args:
+            space: it; its executor is this one.
+
+        Returns:
+            Its name, which is the host for ssh.
+
+        Raises:
+            ExperimentError: its job ended, or the place can't be reached.
+        """
+        from mizzen.experiment.sessions import launch_devspace
+
+        return launch_devspace(space)
 
     def to_settings(self) -> dict[str, Any]:
         """The settings as an experiment document has them: every one of them, the unset ones as ``None``.

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from mizzen.devspace import DevSpace
+
 __all__ = ["SlurmExecutor", "SlurmJobDetails"]
 
 #: The names of files that job details have.
@@ -273,6 +275,70 @@ class SlurmExecutor(Executor):
             if one.name != "het_group_index":
                 setattr(executor, one.name, deepcopy(getattr(request, one.name)))
         return executor
+
+    def alloc(self, job_name: str = "interactive") -> None:
+        """Gets the nodes and opens a shell where jobs are submitted, from which steps are started; comes back at its end.
+
+        Args:
+            job_name: what Slurm calls it, behind the executor's prefix.
+
+        Raises:
+            ExperimentError: it failed, or its last command did.
+        """
+        from mizzen.experiment.sessions import shell
+
+        shell(self, alloc=True, name=self._prefixed(job_name))
+
+    def srun(
+        self,
+        cmd: str,
+        job_name: str = "interactive",
+        flags: list[str] | None = None,
+        env_vars: dict[str, str] | None = None,
+        arg_dict: dict[str, Any] | None = None,
+    ) -> None:
+        """Runs a command as an interactive step; comes back at its end.
+
+        Args:
+            cmd: the command, as a shell would take it apart.
+            job_name: what Slurm calls it, behind the executor's prefix.
+            flags: further arguments of srun.
+            env_vars: variables over the executor's.
+            arg_dict: flags of srun by their names, over the executor's settings.
+
+        Raises:
+            ExperimentError: it failed.
+        """
+        import shlex
+
+        from mizzen.experiment.sessions import shell
+
+        settings: dict[str, Any] = {}
+        if flags:
+            settings["srun_args"] = [*(self.srun_args or []), *flags]
+        if arg_dict:
+            settings["additional_parameters"] = {**(self.additional_parameters or {}), **arg_dict}
+        shell(self, shlex.split(cmd), name=self._prefixed(job_name), env_vars=env_vars, settings=settings)
+
+    def bash(self, job_name: str = "interactive") -> None:
+        """Opens a shell on a node; comes back at its end.
+
+        Args:
+            job_name: what Slurm calls it, behind the executor's prefix.
+
+        Raises:
+            ExperimentError: it failed, or its last command did.
+        """
+        from mizzen.experiment.sessions import shell
+
+        shell(self, name=self._prefixed(job_name))
+
+    def connect_devspace(self, space: DevSpace, path: str = "") -> None:
+        """Opens an editor or a shell on a devspace, as :meth:`mizzen.devspace.DevSpace.connect` does."""
+        space.connect(space.name, path)
+
+    def _prefixed(self, job_name: str) -> str:
+        return f"{self.job_name_prefix or ''}{job_name}"
 
     def nnodes(self) -> int:
         """How many nodes."""
