@@ -79,11 +79,12 @@ pub(crate) fn run(args: CancelArgs, surroundings: &Surroundings) -> Result<Outco
         let mut version = store.data_version()?;
         loop {
             view = store.view(&id)?;
-            if view
-                .jobs
-                .iter()
-                .all(|job| !chosen(job.index) || job.state.is_final())
-            {
+            let all = |wanted: &dyn Fn(u32) -> bool| {
+                let mut jobs = view.jobs.iter().filter(|job| wanted(job.index));
+                jobs.all(|job| job.state.is_final())
+            };
+            // With its last job the experiment is over too, in a moment.
+            if all(&chosen) && (!all(&|_| true) || view.summary.is_over()) {
                 break;
             }
             ensure_supervised(&surroundings.context, &store, &id)?;
