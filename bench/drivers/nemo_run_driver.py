@@ -46,6 +46,26 @@ def partial():
     return {"seconds": time.perf_counter() - start}
 
 
+def slurm(count, tunnel, path):
+    os.environ["PATH"] = path + os.pathsep + os.environ["PATH"]
+    tunnel = nemo_run.SSHTunnel(**tunnel)
+    with nemo_run.Experiment("slurm") as it:
+        for number in range(count):
+            executor = nemo_run.SlurmExecutor(
+                account="",
+                partition="main",
+                nodes=1,
+                ntasks_per_node=1,
+                tunnel=tunnel,
+                packager=nemo_run.Packager(),
+                additional_parameters={"hold": True},
+            )
+            it.add(nemo_run.Script(path="true", entrypoint="env"), executor=executor, name=f"job-{number}")
+        start = time.perf_counter()
+        it.run(detach=True, tail_logs=False, sequential=False)
+        return {"seconds": time.perf_counter() - start}
+
+
 if sys.argv[2:3] == ["follow"]:
     _, program, *arguments = sys.argv[2:]
     experiment("follow", 1, nemo_run.Script(path=program, entrypoint="env", args=arguments), tail_logs=True)
@@ -55,6 +75,7 @@ else:
         {
             "jobs": lambda count: timed(f"jobs-{count}", count, sequential=False),
             "partial": partial,
+            "slurm": slurm,
             "chain": lambda count: timed(f"chain-{count}", count, sequential=True),
         },
     )

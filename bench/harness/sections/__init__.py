@@ -1,6 +1,6 @@
 """One file a section, each with `measured(bench)`, which answers with a `report.Section`; in the report's order."""
 
-from . import agent, chain, graph, jobs, listing, logs, memory, python, start
+from . import agent, chain, graph, jobs, listing, logs, memory, python, slurm, start
 
 SECTIONS = {
     "start": start,
@@ -12,4 +12,5 @@ SECTIONS = {
     "logs": logs,
     "agent": agent,
     "python": python,
+    "slurm": slurm,
 }

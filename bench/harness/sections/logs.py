@@ -38,7 +38,7 @@ def measured(bench: Bench) -> Section:
             job = [sys.executable, STAMPS, os.path.join(folder, "go"), str(lines)]
             try:
                 with follow(bench, folder, job) as reader:
-                    values[name] += _latencies(reader, job[2], lines)
+                    values[name] += latencies(reader, job[2], lines)
             except NotMeasured as error:
                 reasons[name] = str(error)
     rows = [
@@ -58,7 +58,7 @@ def measured(bench: Bench) -> Section:
     )
 
 
-def _latencies(reader: "subprocess.Popen[bytes]", go: str, count: int, patience: float = 60) -> List[float]:
+def latencies(reader: "subprocess.Popen[bytes]", go: str, count: int, patience: float = 60) -> List[float]:
     """Tells the job to begin once its first line has come through, and reads `count` stamps."""
     chunks: "queue.Queue[Tuple[int, bytes]]" = queue.Queue()
     threading.Thread(target=_read, args=(reader.stdout.fileno(), chunks), daemon=True).start()
@@ -92,7 +92,7 @@ def _read(descriptor: int, chunks: "queue.Queue[Tuple[int, bytes]]") -> None:
 
 
 @contextlib.contextmanager
-def _reading(
+def reading(
     argv: Sequence[str], environment: Optional[Dict[str, str]] = None, errors: Optional[str] = None
 ) -> Iterator["subprocess.Popen[bytes]"]:
     with open(errors or os.devnull, "wb") as log:
@@ -119,7 +119,7 @@ def _tail(bench: Bench, folder: str, job: List[str]) -> Iterator["subprocess.Pop
     with open(path, "wb") as log:
         writer = subprocess.Popen(job, stdin=subprocess.DEVNULL, stdout=log, start_new_session=True)
     try:
-        with _reading([on_path("tail"), "-n", "+1", "-F", path]) as reader:
+        with reading([on_path("tail"), "-n", "+1", "-F", path]) as reader:
             yield reader
     finally:
         measure.end(writer)
@@ -132,7 +132,7 @@ def _mizzen(bench: Bench, folder: str, job: List[str]) -> Iterator["subprocess.P
         home.run("launch", home.file, "-d")
         follow = [home.mizzen, "logs", "latest", "writer", "-f"]
         try:
-            with _reading(follow, home.environment, os.path.join(folder, "errors")) as reader:
+            with reading(follow, home.environment, os.path.join(folder, "errors")) as reader:
                 yield reader
         finally:
             home.run("wait", "latest", timeout=120)
@@ -141,5 +141,5 @@ def _mizzen(bench: Bench, folder: str, job: List[str]) -> Iterator["subprocess.P
 @contextlib.contextmanager
 def _nemo_run(bench: Bench, folder: str, job: List[str]) -> Iterator["subprocess.Popen[bytes]"]:
     driver = peers.Driver(bench.environments, peers.NEMO_RUN, bench.work)
-    with _reading([*driver.command(), "follow", *job], errors=os.path.join(folder, "errors")) as reader:
+    with reading([*driver.command(), "follow", *job], errors=os.path.join(folder, "errors")) as reader:
         yield reader
