@@ -34,6 +34,12 @@ if [ "$(id -u)" = 0 ]; then mkdir -p /run/sshd 2>/dev/null; fi
 
 tokens() { printf '%s' "$1" | sed 's/%/%%/g'; }
 
+# Without PAM sshd lets nobody in whose password is marked as locked, as where passwords are kept elsewhere.
+pam=no
+for word in $({ getent shadow "$(id -un)"; getent passwd "$(id -un)"; } 2>/dev/null | cut -d : -f 2); do
+    case $word in '!'*) pam=yes ;; esac
+done
+
 cat >"$folder/config" <<CONFIG
 HostKey "$folder/host_key"
 AuthorizedKeysFile "$(tokens "$folder")/authorized_keys"
@@ -44,7 +50,7 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 StrictModes no
-UsePAM no
+UsePAM $pam
 AllowUsers $(id -un)
 AllowTcpForwarding yes
 AllowStreamLocalForwarding yes
