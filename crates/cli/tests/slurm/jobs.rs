@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::desk::{Desk, escaped, executors, shared};
-use crate::scene::{ends, exit_record, job};
+use crate::scene::{ends, exit_record, job, until};
 use crate::slurm::Variant;
 
 /// Meets the other ranks as torch.distributed does: at MASTER_ADDR and MASTER_PORT.
@@ -265,18 +265,29 @@ fn secrets_are_in_no_script_and_no_store() {
     let (secret, inside) = ("it's \"hunter2-swordfish\" $x", "hunter2-swordfish");
     laptop.session = laptop.session.with("MY_TOKEN", secret);
     // The check is by a digest: the text itself stands nowhere.
-    let check = "printf %s \"$TOKEN\" | md5sum; env | grep -c swordfish; stat -c %a $MIZZEN_JOB_DIR/submit/1.secrets";
+    let gate = laptop.session.gate("gate");
+    let check = format!(
+        "printf %s \"$TOKEN\" | md5sum; env | grep -c swordfish; read go <{}",
+        gate.display()
+    );
     let id = laptop.launch(&json!({ "title": "secret", "tasks": [
-        { "name": "knows", "executor": "cluster", "secrets": { "TOKEN": "env:MY_TOKEN" }, "run": ["sh", "-c", escaped(check)] },
+        { "name": "knows", "executor": "cluster", "secrets": { "TOKEN": "env:MY_TOKEN" }, "run": ["sh", "-c", escaped(&check)] },
     ]}));
+    laptop.until_state(&id, "knows", "RUNNING");
+    let there = laptop.there("secret", &id);
+    let found = holders(&there, inside);
+    let only: Vec<_> = found
+        .iter()
+        .map(|(path, mode)| (path.ends_with("/submit/1.secrets"), *mode))
+        .collect();
+    assert_eq!(only, [(true, 0o600)], "{found:?}");
+    laptop.session.release("gate");
     assert_eq!(laptop.wait(&id), 0, "{:#}", laptop.status(&id));
     let log = laptop.log("secret", &id, "knows/attempts/1/rank-0.log");
-    assert_eq!(log, "38e146f64d6f8f72015220d1e69b476d  -\n1\n600\n");
+    assert_eq!(log, "38e146f64d6f8f72015220d1e69b476d  -\n1\n");
     assert_eq!(holders(&laptop.session.home(), inside), []);
-    // The file that brought it there is removed behind the end.
-    let there = laptop.there("secret", &id);
-    cluster.wait_until("the secrets are gone", || {
-        holders(&there, inside).is_empty()
+    until("the secret is removed there", || {
+        holders(&there, inside).is_empty().then_some(())
     });
     // Slurm keeps the batch script and its environment.
     for state in ["state", "spool", "log"] {
