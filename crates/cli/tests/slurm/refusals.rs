@@ -52,6 +52,56 @@ fn a_folder_for_jobs_that_cannot_be_written() {
     assert!(said.stderr.contains("/proc/jobs"), "{said:?}");
 }
 
+/// A small file system of its own, which goes with it.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn at(folder: &std::path::Path) -> SmallDisk {
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=64m", "tmpfs"])
+            .arg(folder)
+            .status()
+            .unwrap();
+        assert!(mounted.success());
+        SmallDisk(folder.to_owned())
+    }
+
+    /// Takes all the room that is left.
+    fn fill(&self) {
+        use std::io::Write as _;
+        let mut file = std::fs::File::create(self.0.join("fill")).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount")
+            .arg("--lazy")
+            .arg(&self.0)
+            .status();
+    }
+}
+
+#[test]
+fn a_full_file_system() {
+    let Some((cluster, laptop)) = shared(Variant::Plain, "") else {
+        return;
+    };
+    let disk = SmallDisk::at(&laptop.job_dir());
+    disk.fill();
+    let said = laptop.session.run(&["run", "-e", "cluster", "--", "true"]);
+    refused(&said, 4, &["No space left on device"]);
+    let id = laptop.session.json(&["status", "--json"])["id"].clone();
+    let id = id.as_str().unwrap();
+    assert_eq!(crate::desk::books(cluster, id), [].into());
+    // With room it runs, once.
+    std::fs::remove_file(disk.0.join("fill")).unwrap();
+    let said = laptop.session.run(&["retry", id]);
+    assert_eq!(said.status, 0, "{said:?}");
+    assert_eq!(crate::desk::books(cluster, id).len(), 1);
+}
+
 #[test]
 fn a_login_node_that_is_not_there() {
     let Some((_, mut laptop)) = shared(Variant::Plain, "") else {
