@@ -326,7 +326,8 @@ fn a_shell_is_at_home_on_a_terminal() {
     screen.until("30 93");
     screen.until("/dev/pts/");
     // A Ctrl-C ends what runs there, not the shell.
-    writeln!(screen.keyboard, "echo wai''ting; sleep 1000").unwrap();
+    // What says so is what the Ctrl-C reaches.
+    writeln!(screen.keyboard, "sh -c 'echo wai\"\"ting; exec sleep 1000'").unwrap();
     screen.until("waiting");
     screen.keyboard.write_all(b"\x03").unwrap();
     writeln!(screen.keyboard, "echo st''ill; exit 5").unwrap();
