@@ -237,7 +237,8 @@ impl Agent {
         }
         if self.signalled_together {
             // The signal first: who has ended of it has not ended by itself.
-            if children_ended && others.is_empty() && self.job.is_some() {
+            let may_come = !self.told_to_end && self.job.is_some();
+            if children_ended && others.is_empty() && may_come {
                 others.extend(self.late_signal()?);
             }
         } else if !others.is_empty() {
