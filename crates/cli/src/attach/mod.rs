@@ -21,7 +21,7 @@ use mizzen_core::logs::Mirroring;
 use mizzen_core::model::{CancelMode, Cause, ExperimentId, JobState};
 use mizzen_core::store::{ExperimentView, Store};
 use mizzen_core::submit;
-use mizzen_core::watch::{ensure_supervised, last_words};
+use mizzen_core::watch::{ensure_supervised, last_words, not_sent};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
@@ -200,6 +200,8 @@ struct Attached<'a> {
     board: Board,
     live: Box<dyn Live + 'a>,
     connections: Connections,
+    /// It was said why jobs are not handed to their place.
+    told_not_sent: bool,
     /// What a Ctrl-C has led to.
     interrupted: Option<Interruption>,
 }
@@ -240,6 +242,7 @@ impl<'a> Attached<'a> {
             board,
             live,
             connections,
+            told_not_sent: false,
             interrupted: None,
         })
     }
@@ -293,6 +296,11 @@ impl<'a> Attached<'a> {
                 for line in self.connections.news(self.surroundings) {
                     self.live.say(&line);
                 }
+                let refused = not_sent(&self.board.view.dir);
+                if refused.is_some() && !self.told_not_sent {
+                    self.live.say(&refused.clone().unwrap_or_default());
+                }
+                self.told_not_sent = refused.is_some();
                 if ensure_supervised(&self.surroundings.context, &self.store, &self.id)? {
                     restarts += 1;
                     if restarts == MANY_RESTARTS {

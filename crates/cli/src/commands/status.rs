@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use mizzen_core::model::ExperimentId;
 use mizzen_core::store::Store;
-use mizzen_core::watch::ensure_supervised;
+use mizzen_core::watch::{ensure_supervised, not_sent};
 
 use crate::attach::wait_for_change;
 use crate::reach::Connections;
@@ -44,7 +44,9 @@ pub(crate) fn run(args: StatusArgs, surroundings: &Surroundings) -> Result<Outco
     drive_on(&store, &id, surroundings);
     if !store.summary(&id)?.is_over() {
         let plan = store.plan_without_jobs(&id)?;
-        for line in Connections::of(&plan).news(surroundings) {
+        let refused = not_sent(&store.view(&id)?.dir);
+        let connections = Connections::of(&plan).news(surroundings);
+        for line in connections.into_iter().chain(refused) {
             surroundings.output.say(&format!("mizzen: {line}"));
         }
     }

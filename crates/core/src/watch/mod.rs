@@ -20,7 +20,7 @@ mod verdict;
 mod writer;
 
 pub use engine::Engine;
-pub use ensure::{WatchError, ensure_supervised, last_words};
+pub use ensure::{WatchError, ensure_supervised, last_words, not_sent};
 pub use supervisor::supervise;
 
 use crate::model::ExperimentId;

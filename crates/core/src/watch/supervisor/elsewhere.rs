@@ -14,6 +14,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::super::ensure::NOT_SENT;
 use super::{Active, Supervisor};
 use crate::executor::{
     CancelError, MemberEnd, Observation, ObserveError, Observed, Request, Scheduler, SubmitError,
@@ -375,13 +376,15 @@ impl Supervisor<'_> {
                 match later {
                     None => {
                         line.pause = Duration::ZERO;
-                        line.send_at = None;
+                        if line.send_at.take().is_some() {
+                            self.say("sent again");
+                        }
                     }
                     Some(reason) => {
                         let pause = longer(&mut line.pause);
                         line.send_at = Some(now + pause);
                         self.say(&format!(
-                            "not sent, tried again in {} s: {reason}",
+                            "{NOT_SENT}, tried again in {} s: {reason}",
                             pause.as_secs_f64()
                         ));
                     }
