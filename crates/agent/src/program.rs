@@ -291,6 +291,7 @@ mod tests {
             workdir: "/".to_owned(),
             env: pairs(env),
             inherit: false,
+            code: None,
             leader: false,
             ranks: Vec::new(),
         };

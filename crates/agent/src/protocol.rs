@@ -158,6 +158,9 @@ pub struct Member {
     /// The agent's own environment stands under [`Member::env`], as it is: also what is not UTF-8.
     #[serde(default)]
     pub inherit: bool,
+    /// The code to put into the job's folder before its ranks start; what is there already stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Code>,
     /// When this member ends well, the group ends well and the others are ended.
     #[serde(default)]
     pub leader: bool,
@@ -167,6 +170,19 @@ pub struct Member {
 
 fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+/// Code for a member.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Code {
+    /// The folder with the code (absolute).
+    pub from: String,
+    /// The job's own folder for it (absolute).
+    pub to: String,
+    /// `to` becomes a symbolic link to `from`. Else it is a folder whose files are linked to those of `from`.
+    #[serde(default)]
+    pub as_link: bool,
 }
 
 /// One process of a job.

@@ -55,6 +55,7 @@ pub(crate) fn job(arguments: &[OsString]) -> Result<Job, String> {
             .map_err(|path| format!("{path:?} is not UTF-8"))?,
         env: rank_variables(rank, &variable),
         inherit: true,
+        code: None,
         leader: false,
         ranks: vec![Rank {
             argv: options.rest.clone(),

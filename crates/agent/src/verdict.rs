@@ -160,6 +160,7 @@ mod tests {
             workdir: String::new(),
             env: Vec::new(),
             inherit: false,
+            code: None,
             leader: *leader,
             ranks: vec![
                 Rank {

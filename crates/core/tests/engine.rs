@@ -74,6 +74,7 @@ fn plans() -> impl Strategy<Value = Plan> {
                 settings: Default::default(),
             };
             Plan {
+                code: Default::default(),
                 title: "t".to_owned(),
                 description: String::new(),
                 on_failure: [OnFailure::Continue, OnFailure::Finish, OnFailure::Cancel]

@@ -19,7 +19,6 @@ use mizzen_core::executor::{
 use mizzen_core::model::{
     CancelMode, Cause, ExperimentId, Handle, JobState, Role, SubmissionKey, Timestamp,
 };
-use mizzen_core::packager::BundleRef;
 use mizzen_core::plan::{ExecutorConfig, PlannedJob, Retries};
 use serde_json::{Value, json};
 
@@ -113,6 +112,7 @@ impl Place {
             key: SubmissionKey::new(&experiment, number, 1),
             attempt: 1,
             members: vec![UnitMember {
+                code: None,
                 index: number,
                 job: &job,
                 executor: &config,
@@ -120,7 +120,7 @@ impl Place {
             }],
         };
         SlurmExecutor::new(SlurmSettings::from_value(value).unwrap())
-            .render(&unit, &BundleRef::WorkingTree)
+            .render(&unit)
             .unwrap()
     }
 

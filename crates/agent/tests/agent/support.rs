@@ -89,6 +89,7 @@ impl Scratch {
             workdir: self.text(""),
             env: vec![("PATH".to_owned(), PATH.to_owned())],
             inherit: false,
+            code: None,
             leader: false,
             ranks: scripts.iter().map(rank).collect(),
         }

@@ -32,7 +32,9 @@ pub use import::{ImportError, import_executor, import_executor_config};
 pub use interactive::Interactive;
 pub use macros::{ExecutorMacros, safe_substitute};
 pub use registry::{Entry, ExecutorError, build, check, find_kind, registry, vocabulary};
-pub use request::{After, RenderError, RenderedMember, Request, SecretUse, Unit, UnitMember};
+pub use request::{
+    After, RenderError, RenderedCode, RenderedMember, Request, SecretUse, Unit, UnitMember,
+};
 pub use scheduler::{
     CancelError, ConnectError, MemberEnd, Observation, ObserveError, Observed, Scheduler,
     SubmitError, end_from_record,
@@ -42,7 +44,6 @@ pub use secret::{SecretError, resolve as resolve_secret};
 use crate::context::Context;
 use crate::launcher::{Launcher, LauncherError};
 use crate::model::Handle;
-use crate::packager::BundleRef;
 use crate::tunnel::{Cmd, TunnelSettings};
 
 /// Where and how a task runs: a value that serialises, compares and clones; it holds no connection (the seed's
@@ -149,6 +150,16 @@ pub trait Executor: Debug + Send + Sync {
         true
     }
 
+    /// Jobs run at once and in the folder that their code is written in, unless the packager says otherwise.
+    fn runs_in_place(&self) -> bool {
+        false
+    }
+
+    /// The folder at the place in which trees of code are unpacked, one folder each. `home`: ours.
+    fn bundles_dir(&self, home: &Utf8Path) -> Utf8PathBuf {
+        home.join(crate::packager::TREES)
+    }
+
     /// What the handles of all jobs at the place begin with. Jobs of which that is the same may be made to wait for each
     /// other there, if the place knows dependencies.
     fn handle_prefix(&self) -> Option<String> {
@@ -183,7 +194,7 @@ pub trait Executor: Debug + Send + Sync {
     ///
     /// # Errors
     /// The unit can't run here.
-    fn render(&self, unit: &Unit<'_>, bundle: &BundleRef) -> Result<Request, RenderError>;
+    fn render(&self, unit: &Unit<'_>) -> Result<Request, RenderError>;
 
     /// Connects to the place.
     ///

@@ -1,9 +1,10 @@
 //! What is submitted together, and the exact request that is sent for it.
 
+use camino::Utf8Path;
 use serde::Serialize;
 
 use crate::model::{ExperimentId, Handle, SubmissionKey};
-use crate::plan::{ExecutorConfig, JobFile, PlannedJob, When};
+use crate::plan::{self, Code, ExecutorConfig, JobFile, PlannedJob, When};
 
 /// What is submitted together: one job, or the jobs of a group.
 #[derive(Debug, Clone)]
@@ -20,6 +21,16 @@ pub struct Unit<'plan> {
     pub members: Vec<UnitMember<'plan>>,
 }
 
+impl Unit<'_> {
+    /// The home that the experiment is in.
+    #[must_use]
+    pub fn home(&self) -> &Utf8Path {
+        // <home>/experiments/<title>/<id>
+        let above = self.experiment_dir.ancestors().nth(3);
+        above.unwrap_or(self.experiment_dir)
+    }
+}
+
 /// One job of a unit.
 #[derive(Debug, Clone)]
 pub struct UnitMember<'plan> {
@@ -29,6 +40,8 @@ pub struct UnitMember<'plan> {
     pub job: &'plan PlannedJob,
     /// Where it is to run: in a group, members may differ in their settings.
     pub executor: &'plan ExecutorConfig,
+    /// The code that it runs with; `None` where nothing of it was packed.
+    pub code: Option<&'plan Code>,
     /// Its success ends the group.
     pub leader: bool,
 }
@@ -82,6 +95,47 @@ pub struct RenderedMember {
     pub workdir: String,
     /// The files written into the job's folder first.
     pub files: Vec<JobFile>,
+    /// The code that is put into the job's folder before it starts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<RenderedCode>,
+}
+
+/// How a job gets its code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RenderedCode {
+    /// The tree's hash; `None` for a folder of the user's that is there already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tree: Option<String>,
+    /// The folder at the place that holds it: the unpacked tree, whose files are linked, or the user's.
+    pub from: String,
+    /// The job's own folder for it at the place.
+    pub to: String,
+}
+
+impl RenderedCode {
+    /// What a member's code asks for. `bundles`: where trees are unpacked at the place; `job_dir`: the job's folder there.
+    /// `None` if it runs where its code was written.
+    #[must_use]
+    pub fn of(
+        member: &UnitMember<'_>,
+        bundles: &Utf8Path,
+        job_dir: &Utf8Path,
+    ) -> Option<RenderedCode> {
+        let code = member.code?;
+        let to = job_dir.join(plan::CODE).into_string();
+        if let Some(remote) = &code.remote {
+            return Some(RenderedCode {
+                tree: None,
+                from: remote.clone(),
+                to,
+            });
+        }
+        (!code.in_place && !code.tree.is_empty()).then(|| RenderedCode {
+            tree: Some(code.tree.clone()),
+            from: bundles.join(&code.tree).join("tree").into_string(),
+            to,
+        })
+    }
 }
 
 /// The unit can't run at this place.

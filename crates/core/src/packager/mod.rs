@@ -14,18 +14,5 @@ pub struct Packager {
     pub debug: bool,
 }
 
-impl Packager {
-    /// What the job finds as its code: nothing of ours, the working tree itself.
-    #[must_use]
-    pub fn package(&self) -> BundleRef {
-        BundleRef::WorkingTree
-    }
-}
-
-/// Names the code that a job runs with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum BundleRef {
-    /// The working tree in place; nothing is copied.
-    WorkingTree,
-}
+/// The folder in the home in which trees are unpacked for jobs of this machine.
+pub const TREES: &str = "bundles/trees";

@@ -21,8 +21,8 @@ const BACKOFF: f64 = 1.0;
 /// The most seconds between two attempts.
 const MAX_BACKOFF: f64 = 300.0;
 
-/// The folder, in a job's own, in which its code is at a place that does not see our files.
-const CODE: &str = "code";
+/// The folder, in a job's own, in which its code is, unless it runs where that is written.
+pub const CODE: &str = "code";
 
 /// What planning needs beside the spec.
 pub struct PlanInputs<'a> {
@@ -43,8 +43,9 @@ pub struct PlanInputs<'a> {
 pub struct Place {
     /// The experiment's folder there (absolute); it need not be there yet.
     pub experiment_dir: Utf8PathBuf,
-    /// The working directories of this machine are there too. Else relative ones start from the job's `code` folder.
-    pub shares_files: bool,
+    /// Jobs have their code in the folder [`CODE`] of their own, and relative working directories start from there, below
+    /// this folder of it (empty: at its top). `None`: they start from [`PlanInputs::base`], which is there as it is here.
+    pub code: Option<String>,
 }
 
 /// The spec can't be planned. `config` finds all of these beforehand, with their places.
@@ -79,6 +80,7 @@ pub fn plan(spec: &ExperimentSpec, inputs: &PlanInputs<'_>) -> Result<Plan, Plan
         description: spec.description.clone().unwrap_or_default(),
         on_failure: spec.on_failure,
         executors: BTreeMap::new(),
+        code: BTreeMap::new(),
         tasks: Vec::with_capacity(spec.tasks.len()),
         groups: Vec::new(),
         jobs: Vec::with_capacity(names.iter().map(Vec::len).sum()),
@@ -380,11 +382,12 @@ impl TaskExpansion<'_> {
                 .iter()
                 .map(|(name, reference)| (name.clone(), reference.to_string()))
                 .collect(),
-            workdir: if self.place.shares_files {
-                absolute(self.inputs.base, &workdir).into_string()
-            } else {
-                let code = self.place.experiment_dir.join(name).join(CODE);
-                absolute(&code, &workdir).into_string()
+            workdir: match &self.place.code {
+                None => absolute(self.inputs.base, &workdir).into_string(),
+                Some(inside) => {
+                    let code = self.place.experiment_dir.join(name).join(CODE);
+                    absolute(&code.join(inside), &workdir).into_string()
+                }
             },
             files,
             variables: self.variables.clone(),

@@ -20,7 +20,7 @@ use crate::model::Role;
 mod expand;
 mod fingerprint;
 
-pub use expand::{Place, PlanError, PlanInputs, plan};
+pub use expand::{CODE, Place, PlanError, PlanInputs, plan};
 
 pub use crate::config::spec::{OnFailure, When};
 
@@ -37,6 +37,9 @@ pub struct Plan {
     pub on_failure: OnFailure,
     /// The executors that jobs name; none for imported history, whose jobs name what they ran on elsewhere.
     pub executors: BTreeMap<String, ExecutorConfig>,
+    /// The code of the jobs by executor; none before it is packed (`submit::package`), and of imported history.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub code: BTreeMap<String, Code>,
     /// The tasks, in the document's order.
     pub tasks: Vec<PlannedTask>,
     /// The job groups.
@@ -58,6 +61,34 @@ pub struct ExecutorConfig {
     pub kind: String,
     /// The settings.
     pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The code that the jobs of an executor run with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Code {
+    /// The packager's kind.
+    pub packager: String,
+    /// The hash of the tree that is kept; empty if none is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub tree: String,
+    /// The folder on the machine of whoever launched that the tree was made of.
+    pub root: String,
+    /// Where they stood below it: relative working directories start from there. Empty: at the top.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub inside: String,
+    /// How many files the tree has.
+    #[serde(default)]
+    pub files: u64,
+    /// The bytes of these files.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Jobs run in the folder itself; the tree says what it was when they were launched.
+    #[serde(default)]
+    pub in_place: bool,
+    /// A folder at the place that is the jobs' code (NeMo-Run's `symlink_from_remote_dir`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<String>,
 }
 
 /// A task: one job, or one for each point of its sweep.
@@ -210,6 +241,7 @@ impl Plan {
             description: self.description.clone(),
             on_failure: self.on_failure,
             executors: self.executors.clone(),
+            code: self.code.clone(),
             tasks: self.tasks.clone(),
             groups: self.groups.clone(),
             jobs: Vec::new(),

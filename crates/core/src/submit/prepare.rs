@@ -145,12 +145,12 @@ pub fn prepare(context: &Context, preparation: &Preparation<'_>) -> Result<Prepa
     let place = |config: &plan::ExecutorConfig| match executor::build("", config) {
         Ok(executor) => plan::Place {
             experiment_dir: executor.experiment_dir(&here),
-            shares_files: executor.shares_files(),
+            code: (!executor.shares_files()).then(String::new),
         },
         // What can't be made is told of when it is to be used.
         Err(_) => plan::Place {
             experiment_dir: here.clone(),
-            shares_files: true,
+            code: None,
         },
     };
     let inputs = PlanInputs {

@@ -11,7 +11,6 @@ use super::SubmitError;
 use crate::context::Context;
 use crate::executor::{self, Executor, Request, Unit, UnitMember};
 use crate::model::{Env, ExperimentId, SubmissionKey};
-use crate::packager::BundleRef;
 use crate::plan::{ExecutorConfig, JobFile, Plan, PlannedJob, Retries};
 
 /// Stands where something private was.
@@ -196,12 +195,13 @@ impl<'a> Previewer<'a> {
                     index: *index,
                     job,
                     executor: &self.executors[task_of(*index).executor.as_str()].0,
+                    code: plan.code.get(&task_of(*index).executor),
                     leader: leader == Some(*index),
                 })
                 .collect(),
         };
         let (_, executor) = &self.executors[task_of(members[0]).executor.as_str()];
-        Ok(executor.render(&unit, &BundleRef::WorkingTree)?)
+        Ok(executor.render(&unit)?)
     }
 }
 

@@ -4,7 +4,6 @@ use camino::{Utf8Path, Utf8PathBuf};
 use mizzen_core::executor::slurm::{SlurmExecutor, SlurmSettings, Submission};
 use mizzen_core::executor::{Executor, RenderError, Request, Unit, UnitMember};
 use mizzen_core::model::{ExperimentId, Role, SubmissionKey};
-use mizzen_core::packager::BundleRef;
 use mizzen_core::plan::{ExecutorConfig, JobFile, PlannedJob, Retries};
 use serde_json::{Value, json};
 
@@ -84,6 +83,7 @@ pub(crate) fn request(here: &Utf8Path, given: &[Given]) -> Result<Request, Rende
             .zip(&configs)
             .enumerate()
             .map(|(index, (given, executor))| UnitMember {
+                code: None,
                 index: index as u32,
                 job: &given.job,
                 executor,
@@ -92,7 +92,7 @@ pub(crate) fn request(here: &Utf8Path, given: &[Given]) -> Result<Request, Rende
             .collect(),
     };
     let settings = SlurmSettings::from_value(given[0].settings.clone()).unwrap();
-    SlurmExecutor::new(settings).render(&unit, &BundleRef::WorkingTree)
+    SlurmExecutor::new(settings).render(&unit)
 }
 
 /// The same as a submission.

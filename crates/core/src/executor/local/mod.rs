@@ -23,7 +23,7 @@ use super::{
 };
 use crate::context::Context;
 use crate::model::Env;
-use crate::packager::{BundleRef, Packager};
+use crate::packager::Packager;
 
 /// This kind's name.
 const KIND: &str = "local";
@@ -174,8 +174,11 @@ impl Executor for LocalExecutor {
         }
     }
 
-    fn render(&self, unit: &Unit<'_>, bundle: &BundleRef) -> Result<Request, RenderError> {
-        let BundleRef::WorkingTree = bundle;
+    fn runs_in_place(&self) -> bool {
+        true
+    }
+
+    fn render(&self, unit: &Unit<'_>) -> Result<Request, RenderError> {
         render::request(self, unit)
     }
 

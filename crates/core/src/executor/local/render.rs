@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use mizzen_agent::protocol::{Job, Member, Rank};
+use mizzen_agent::protocol::{Code, Job, Member, Rank};
 
 use super::LocalExecutor;
 use crate::executor::{
-    Executor, ExecutorMacros, RenderError, RenderedMember, Request, SecretUse, Unit, UnitMember,
+    Executor, ExecutorMacros, RenderError, RenderedCode, RenderedMember, Request, SecretUse, Unit,
+    UnitMember,
 };
 use crate::model::Env;
 
@@ -137,6 +138,7 @@ fn render_member(
     let mut argv: Vec<Vec<String>> = ranks.iter().map(|rank| rank.argv.clone()).collect();
     argv.dedup();
     let attempt_dir = format!("{job_dir}/attempts/{}", unit.attempt);
+    let code = RenderedCode::of(member, &executor.bundles_dir(unit.home()), &job_dir);
     let shown = RenderedMember {
         name: job.name.clone(),
         job_dir: job_dir.to_string(),
@@ -146,6 +148,7 @@ fn render_member(
         env: env.clone(),
         workdir: job.workdir.clone(),
         files: job.files.clone(),
+        code: code.clone(),
     };
     let agents = Member {
         name: job.name.clone(),
@@ -155,6 +158,11 @@ fn render_member(
         workdir: job.workdir.clone(),
         env,
         inherit: true,
+        code: code.map(|code| Code {
+            as_link: code.tree.is_none(),
+            from: code.from,
+            to: code.to,
+        }),
         leader: member.leader,
         ranks,
     };

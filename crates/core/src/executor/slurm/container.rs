@@ -39,6 +39,9 @@ pub(super) fn container(
         .collect();
     mounts.push(format!("{job_dir}:{RUN_DIR}"));
     mounts.push(format!("{directory}:{directory}"));
+    if let Some(code) = member.code.as_ref().filter(|code| code.tree.is_none()) {
+        mounts.push(format!("{0}:{0}", code.from));
+    }
     let workdir = &member.unit.job.workdir;
     let inside = workdir.starts_with(directory)
         || workdir == "/"

@@ -48,7 +48,6 @@ use super::{
     Interactive, RenderError, Request, Scheduler, Unit,
 };
 use crate::context::Context;
-use crate::packager::BundleRef;
 use crate::tunnel::{Cmd, TunnelSettings};
 
 /// This kind's name.
@@ -196,8 +195,14 @@ impl Executor for SlurmExecutor {
         Some(scheduler::handle_prefix(&self.settings))
     }
 
-    fn render(&self, unit: &Unit<'_>, bundle: &BundleRef) -> Result<Request, RenderError> {
-        let BundleRef::WorkingTree = bundle;
+    fn bundles_dir(&self, home: &Utf8Path) -> Utf8PathBuf {
+        match self.settings.tunnel.job_dir() {
+            Some(folder) => folder.join(".mizzen/bundles"),
+            None => home.join(crate::packager::TREES),
+        }
+    }
+
+    fn render(&self, unit: &Unit<'_>) -> Result<Request, RenderError> {
         render::request(self, unit)
     }
 

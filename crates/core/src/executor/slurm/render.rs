@@ -11,15 +11,20 @@
 
 use std::collections::BTreeSet;
 
+use camino::Utf8Path;
+
 use super::container::{RUN_DIR, container};
 use super::directives::{self, Named, flag_name, literal_path};
 use super::payload::{Submission, SubmissionFile, secrets_path};
 use super::script::{self, Batch, BatchMember, Command, is_variable, word};
 use super::settings::{ContainerRuntime, Flag, Size, SlurmSettings};
 use super::{KIND, SlurmExecutor};
-use crate::executor::{RenderError, RenderedMember, Request, SecretUse, Unit, UnitMember};
+use crate::executor::{
+    Executor as _, RenderError, RenderedCode, RenderedMember, Request, SecretUse, Unit, UnitMember,
+};
 use crate::launcher::Launcher;
 use crate::model::Env;
+use crate::plan::CODE;
 use crate::tunnel::quote;
 
 /// What to do where a tunnel has no folder for jobs.
@@ -49,6 +54,8 @@ pub(super) struct Member<'a> {
     job_name: String,
     /// Its folder at the place.
     pub(super) folder: String,
+    /// The code that is put there.
+    pub(super) code: Option<RenderedCode>,
 }
 
 impl Member<'_> {
@@ -71,7 +78,7 @@ pub(super) fn request(executor: &SlurmExecutor, unit: &Unit<'_>) -> Result<Reque
         reason,
     };
     let tunnel = &executor.settings().tunnel;
-    if tunnel.job_dir().is_none() && !crate::executor::Executor::shares_files(executor) {
+    if tunnel.job_dir().is_none() && !executor.shares_files() {
         return Err(refuse(format!(
             "there is no folder for its files on {}: {JOB_DIR_HINT}",
             tunnel.place()
@@ -83,6 +90,7 @@ pub(super) fn request(executor: &SlurmExecutor, unit: &Unit<'_>) -> Result<Reque
             directory.escape_debug()
         )));
     }
+    let bundles = executor.bundles_dir(unit.home());
     let mut members = unit
         .members
         .iter()
@@ -93,13 +101,15 @@ pub(super) fn request(executor: &SlurmExecutor, unit: &Unit<'_>) -> Result<Reque
             found
                 .requeue
                 .get_or_insert(retries.preempted > 0 || retries.node > 0);
+            let folder = format!("{directory}/{}", member.job.name);
             Ok(Member {
                 unit: member,
+                code: RenderedCode::of(member, &bundles, Utf8Path::new(&folder)),
                 size: found.size(),
                 component: 0,
                 first_node: 0,
                 job_name: job_name(&found, &member.job.name),
-                folder: format!("{directory}/{}", member.job.name),
+                folder,
                 settings: found,
             })
         })
@@ -318,6 +328,10 @@ fn submission(
         }),
         first: first.name(),
         group: members.len() > 1,
+        shipped: members
+            .iter()
+            .filter_map(|member| member.code.as_ref())
+            .any(|code| code.tree.is_some()),
         members: members
             .iter()
             .map(|member| batch_member(member, members, layout, &directory, same_setup))
@@ -550,19 +564,48 @@ fn batch_signal(setting: &str) -> Option<&str> {
     (plain && !["KILL", "9"].contains(&name)).then_some(name)
 }
 
-/// Working directories inside of the jobs' folders: nobody else makes them.
+/// The working directory is inside of the job's folder: nobody else makes it.
+fn own_workdir<'a>(member: &'a Member<'_>) -> Option<&'a String> {
+    let workdir = &member.unit.job.workdir;
+    let below = workdir.strip_prefix(&member.folder)?;
+    below.starts_with('/').then_some(workdir)
+}
+
+/// The folders of jobs whose code nobody sends.
 fn work_folders(members: &[Member<'_>]) -> Vec<String> {
     let mut folders: Vec<String> = Vec::new();
-    for member in members {
-        let workdir = &member.unit.job.workdir;
-        let inside = workdir
-            .strip_prefix(&member.folder)
-            .is_some_and(|rest| rest.starts_with('/'));
-        if inside && !folders.contains(workdir) {
-            folders.push(workdir.clone());
+    for member in members.iter().filter(|member| member.code.is_none()) {
+        let code = format!("{}/{CODE}", member.folder);
+        for folder in [Some(&code), own_workdir(member)].into_iter().flatten() {
+            if !folders.contains(folder) {
+                folders.push(folder.clone());
+            }
         }
     }
     folders
+}
+
+/// The lines that put the code into a job's folder, before its step.
+fn code_lines(number: usize, member: &Member<'_>) -> Vec<String> {
+    let Some(code) = &member.code else {
+        return Vec::new();
+    };
+    let put = match &code.tree {
+        Some(_) => format!("code {number} {}", quote(&code.from)),
+        None => format!(
+            "[ -e \"$folder\"/{CODE} ] || ln -sfn -- {} \"$folder\"/{CODE}",
+            quote(&code.from)
+        ),
+    };
+    let made = own_workdir(member).filter(|_| code.tree.is_some());
+    [
+        Some(put),
+        made.map(|workdir| format!("(umask 077 && mkdir -p -- {})", quote(workdir))),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|line| format!("{line} || return 78"))
+    .collect()
 }
 
 fn batch_member<'a>(
@@ -587,7 +630,13 @@ fn batch_member<'a>(
             file.unwrap_or_else(|| quote(&named_file(member, name)))
         ));
     }
-    let (container, prepare) = container(member, directory)?;
+    let (container, further) = container(member, directory)?;
+    let number = members
+        .iter()
+        .position(|other| std::ptr::eq(other, member))
+        .unwrap_or(0);
+    let mut prepare = code_lines(number, member);
+    prepare.extend(further);
     let of_srun = member.settings.container_runtime == ContainerRuntime::Pyxis;
     if of_srun {
         arguments.extend(container.iter().cloned());
@@ -611,10 +660,7 @@ fn batch_member<'a>(
                 if layout == Layout::Components {
                     member.component
                 } else {
-                    members
-                        .iter()
-                        .position(|other| std::ptr::eq(other, member))
-                        .unwrap_or(0) as u32
+                    number as u32
                 }
             )
         },
@@ -820,5 +866,6 @@ fn rendered(
             .collect(),
         workdir: workdir(member).to_owned(),
         files: job.files.clone(),
+        code: member.code.clone(),
     })
 }

@@ -59,6 +59,8 @@ pub(super) struct Batch<'a> {
     /// The first member's name.
     pub(super) first: &'a str,
     pub(super) group: bool,
+    /// Some member's code is a tree that was sent.
+    pub(super) shipped: bool,
     pub(super) members: Vec<BatchMember<'a>>,
     /// Seconds between two starts.
     pub(super) pause: i64,

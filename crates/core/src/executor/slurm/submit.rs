@@ -151,9 +151,6 @@ fn prepare(
             .or_default()
             .push((&secret.variable, value));
     }
-    for folder in &submission.folders {
-        archive.folder(&submission.directory, &format!("{folder}/code"));
-    }
     for file in &submission.files {
         let mode = if file.executable { 0o700 } else { 0o600 };
         archive.file(&submission.directory, &file.path, &file.contents, mode);
@@ -347,16 +344,6 @@ impl Archive {
 
     fn file(&mut self, directory: &str, path: &str, text: &str, mode: u32) {
         self.add(directory, path, mode, tar::EntryType::Regular, text);
-    }
-
-    fn folder(&mut self, directory: &str, path: &str) {
-        self.add(
-            directory,
-            &format!("{path}/"),
-            0o700,
-            tar::EntryType::Directory,
-            "",
-        );
     }
 
     fn link(&mut self, directory: &str, path: &str, target: &str) {

@@ -192,6 +192,7 @@ fn plan(past: &PastExperiment) -> Plan {
         description: String::new(),
         on_failure: OnFailure::Continue,
         executors: Default::default(),
+        code: Default::default(),
         tasks,
         groups,
         jobs,

@@ -6,7 +6,6 @@ use std::time::Instant;
 use super::{BOUNCE, Supervisor};
 use crate::executor::{MemberEnd, Request, Scheduler, SubmitError, Unit, UnitMember};
 use crate::model::{Cause, JobState, SubmissionKey};
-use crate::packager::BundleRef;
 use crate::plan::PlannedJob;
 use crate::submit::{SendError, send};
 
@@ -60,14 +59,16 @@ impl Supervisor<'_> {
                     index: *index,
                     job,
                     executor: &self.plan.executors[&self.plan.tasks[job.task as usize].executor],
+                    code: self
+                        .plan
+                        .code
+                        .get(&self.plan.tasks[job.task as usize].executor),
                     leader: leader(*index),
                 })
                 .collect(),
         };
         let executor = &self.places[self.engine.executor_of(members[0])].executor;
-        let request = executor
-            .render(&unit, &BundleRef::WorkingTree)
-            .map_err(|error| error.to_string())?;
+        let request = executor.render(&unit).map_err(|error| error.to_string())?;
         Ok((key, request))
     }
 
