@@ -13,6 +13,8 @@
 //! The library is what others may use; the agent's own behaviour lives in the binary. It reads no environment and no
 //! wall clock; `identity` and `process_table` read `/proc`, which only Linux has: elsewhere they answer "not known".
 
+#[cfg(unix)]
+pub mod bundle;
 pub mod following;
 pub mod frames;
 pub mod identity;

@@ -3,6 +3,11 @@
 //! Only the pass-through is here: the job runs in the working tree itself, which is what a job on this machine wants.
 //! A packager that makes bundles gets its own file in this folder and a variant here.
 
+pub mod bundle;
+mod listing;
+
+pub use listing::{Item, ItemKind, Limits, Listing, PackError, Source};
+
 use serde::{Deserialize, Serialize};
 
 /// How the user's code reaches the job. The name and the field are NeMo-Run's.
