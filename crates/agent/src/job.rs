@@ -26,6 +26,7 @@ use mizzen_agent::record::{ExitRecord, FirstFailure, Outcome, RECORD_VERSION, Ra
 
 use crate::claim::{ClaimError, Claims};
 use crate::clock::{now_micros, seconds};
+use crate::code;
 use crate::devices::{DeviceError, HeldDevices};
 use crate::oom::OomCounter;
 use crate::program::{LaunchError, Program};
@@ -192,6 +193,13 @@ impl JobInHand {
         }
         let mut programs = Vec::new();
         for (member, described) in self.job.members.iter().enumerate() {
+            if let Some(code) = &described.code {
+                code::put(code).map_err(|reason| FailedStart {
+                    member,
+                    rank: 0,
+                    error: LaunchError::Code(reason),
+                })?;
+            }
             for (rank, command) in described.ranks.iter().enumerate() {
                 let program = Program::prepare(described, command, &own);
                 programs.push((

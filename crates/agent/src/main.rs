@@ -24,6 +24,7 @@ mod channel;
 mod claim;
 #[cfg(target_os = "linux")]
 mod clock;
+mod code;
 #[cfg(target_os = "linux")]
 mod conclude;
 #[cfg(target_os = "linux")]

@@ -45,6 +45,8 @@ pub(crate) enum LaunchError {
     Nul(String),
     BadVariable(String),
     NotInPath(String),
+    /// The code can't be put into the job's folder.
+    Code(String),
     /// Found in PATH, but only as something that is not a program.
     NotExecutable {
         program: String,
@@ -77,6 +79,7 @@ impl fmt::Display for LaunchError {
             LaunchError::BadVariable(name) => {
                 write!(out, "{name:?} can't be the name of an environment variable")
             }
+            LaunchError::Code(reason) => write!(out, "the code can't be put in place: {reason}"),
             LaunchError::NotInPath(program) => write!(out, "{program}: no such program in PATH"),
             LaunchError::NotExecutable { program, path } if path.is_dir() => {
                 write!(out, "{program}: {} is a directory", path.display())

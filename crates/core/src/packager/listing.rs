@@ -1,4 +1,4 @@
-//! What a packager selected, before it is read.
+//! What a packager selected, before anything of it is read.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -6,37 +6,42 @@ use std::sync::Arc;
 
 use camino::Utf8PathBuf;
 
-/// What a packager selected.
-#[derive(Debug)]
+use super::settings::Size;
+
+/// The files, links and empty folders that a packager selected.
+#[derive(Debug, Default)]
 pub struct Listing {
-    /// What the paths are relative to.
+    /// The folder that it was made of.
     pub root: Utf8PathBuf,
-    /// Everything selected.
+    /// What is in it, in no order that anybody may rely on.
     pub items: Vec<Item>,
+    /// What people should know about it.
+    pub notes: Vec<Note>,
 }
 
-/// One thing selected.
-#[derive(Debug)]
+/// One of them.
+#[derive(Debug, Clone)]
 pub struct Item {
-    /// Where it goes in the tree: names joined by `/`.
+    /// Its path below the top: parts with `/` between them, any bytes but NUL.
     pub path: Vec<u8>,
     /// What it is.
     pub kind: ItemKind,
 }
 
-/// What a selected thing is.
-#[derive(Debug)]
+/// What an item is.
+#[derive(Debug, Clone)]
 pub enum ItemKind {
-    /// A file.
+    /// A file. What is at a [`Source::Path`] is looked at when it is packed: it may be a symbolic link as well, and whether it
+    /// is executable is said there.
     File {
-        /// Where its content is.
+        /// Its content.
         source: Source,
-        /// Its owner may run it; for [`Source::Path`] the file itself says.
+        /// It may be executed; not asked of [`Source::Path`].
         executable: bool,
     },
-    /// A symbolic link.
+    /// A symbolic link and its target.
     Link {
-        /// What is written in it.
+        /// What stands in it.
         target: Vec<u8>,
     },
     /// A folder with nothing in it.
@@ -46,13 +51,13 @@ pub enum ItemKind {
 /// Where a file's content is.
 #[derive(Debug, Clone)]
 pub enum Source {
-    /// In a file.
+    /// On disk, still in somebody's hands.
     Path(PathBuf),
-    /// Here.
+    /// In memory.
     Bytes(Arc<[u8]>),
-    /// In a part of an open file.
+    /// A part of a file of ours.
     Spooled {
-        /// The file.
+        /// The file; it may have no name.
         file: Arc<File>,
         /// Where the content begins.
         offset: u64,
@@ -61,20 +66,111 @@ pub enum Source {
     },
 }
 
-/// How large a tree may be, in bytes.
+/// Something that people should know about what was packed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// What it is, in a sentence.
+    pub text: String,
+    /// What may be done about it.
+    pub hint: Option<String>,
+}
+
+/// How much may be packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// All files together.
+    /// Bytes of all files together.
     pub total: u64,
-    /// One file.
+    /// Bytes of one file.
     pub file: u64,
 }
 
-/// Why there is no package.
+/// The code can't be packed.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum PackError {
-    /// Where it is kept, or what was selected, can't be read or written.
+    /// A file or folder can't be read.
+    #[error("{path} can't be read: {reason}")]
+    Read {
+        /// Which.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// A file went on changing while it was read.
+    #[error(
+        "{path} changes while it is read: pack again once nobody writes to it, or name it in .mizzenignore"
+    )]
+    Changing {
+        /// Which.
+        path: String,
+    },
+    /// Something that a tree of code can't hold.
+    #[error("{path} can't be packed: {reason}")]
+    Item {
+        /// Which.
+        path: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// More than the limits allow.
+    #[error("{0}")]
+    TooLarge(String),
+    /// git refused, or is not there.
+    #[error("{0}")]
+    Git(String),
+    /// The packager's settings don't fit what is there.
+    #[error("{0}")]
+    Settings(String),
+    /// Our own store of trees can't be used.
     #[error(transparent)]
     Bundle(#[from] super::bundle::BundleError),
+}
+
+/// The largest of the named files, for a message: at most five.
+fn largest(mut files: Vec<(&[u8], u64)>) -> String {
+    files.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+    files
+        .iter()
+        .take(5)
+        .map(|(path, size)| {
+            format!(
+                "{} ({})",
+                String::from_utf8_lossy(path).escape_debug(),
+                Size(*size)
+            )
+        })
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+impl Limits {
+    /// Whether so much may be packed. `files`: each one's path and size.
+    ///
+    /// # Errors
+    /// [`PackError::TooLarge`], which names the largest files.
+    pub fn guard(&self, files: &[(&[u8], u64)]) -> Result<(), PackError> {
+        let what_to_do = "name what no job needs in .mizzenignore or .gitignore";
+        let over: Vec<_> = files
+            .iter()
+            .filter(|(_, size)| *size > self.file)
+            .copied()
+            .collect();
+        if !over.is_empty() {
+            return Err(PackError::TooLarge(format!(
+                "the code holds files over {}: {}; {what_to_do}, or raise `max_file_size` of the packager",
+                Size(self.file),
+                largest(over)
+            )));
+        }
+        let total: u64 = files.iter().map(|(_, size)| size).sum();
+        if total > self.total {
+            return Err(PackError::TooLarge(format!(
+                "the code is {} in {} files, more than {}; the largest are {}; {what_to_do}, or raise `max_size` of the packager",
+                Size(total),
+                files.len(),
+                Size(self.total),
+                largest(files.to_vec())
+            )));
+        }
+        Ok(())
+    }
 }

@@ -64,7 +64,7 @@ pub struct ExecutorConfig {
 }
 
 /// The code that the jobs of an executor run with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Code {
     /// The packager's kind.
@@ -86,6 +86,9 @@ pub struct Code {
     /// Jobs run in the folder itself; the tree says what it was when they were launched.
     #[serde(default)]
     pub in_place: bool,
+    /// Why no tree is kept of a folder that jobs run in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_kept: Option<String>,
     /// A folder at the place that is the jobs' code (NeMo-Run's `symlink_from_remote_dir`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote: Option<String>,

@@ -14,6 +14,7 @@ mod control;
 mod create;
 pub mod devspace;
 pub mod nemo_run;
+mod package;
 mod prepare;
 mod preview;
 mod reach;
@@ -44,6 +45,9 @@ pub enum SubmitError {
     /// A job can't run where it is to run.
     #[error(transparent)]
     Render(#[from] crate::executor::RenderError),
+    /// The code can't be packed.
+    #[error(transparent)]
+    Pack(#[from] crate::packager::PackError),
     /// A place can't be reached, or does not let us in.
     #[error(transparent)]
     Tunnel(#[from] crate::tunnel::TunnelError),

@@ -4,10 +4,12 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::{Map, Value, json};
 
+use super::{SubmitError, package};
 use crate::config::{self, Format, Layer, Loaded, Origin, Override};
 use crate::context::Context;
 use crate::executor;
 use crate::model::ExperimentId;
+use crate::packager::Note;
 use crate::plan::{self, Plan, PlanError, PlanInputs};
 
 /// What a plan is made from.
@@ -33,9 +35,18 @@ pub struct Prepared {
     /// The plan's fingerprint.
     pub fingerprint: String,
     loaded: Loaded,
+    base: Utf8PathBuf,
 }
 
 impl Prepared {
+    /// Packs the code of the jobs, and names it in the plan. Answers with what people should know about it.
+    ///
+    /// # Errors
+    /// Code that is to be sent can't be packed.
+    pub fn package(&mut self, context: &Context) -> Result<Vec<Note>, SubmitError> {
+        package::package(context, &mut self.plan, &self.base)
+    }
+
     /// What is stored beside the plan: document, provenance, who, where, and by which command line.
     #[must_use]
     pub fn record(&self, context: &Context, command: &[String]) -> Value {
@@ -175,5 +186,6 @@ pub fn prepare(context: &Context, preparation: &Preparation<'_>) -> Result<Prepa
         plan,
         fingerprint,
         loaded,
+        base: preparation.base.to_owned(),
     })
 }

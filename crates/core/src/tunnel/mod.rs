@@ -26,6 +26,7 @@
 
 mod channel;
 mod command;
+mod deliver;
 mod error;
 mod follow;
 mod local;
@@ -46,6 +47,7 @@ use crate::context::Context;
 
 pub use channel::{ConnectionFact, ConnectionState, connection};
 pub use command::{Cmd, quote};
+pub use deliver::{DeliverError, deliver};
 pub use error::TunnelError;
 pub use follow::follow_without_agent;
 pub use local::LocalTunnel;

@@ -10,6 +10,7 @@
 //! Everything happens in one task, one thing after another; only writing to disk and reading from the places happen
 //! beside it.
 
+mod code;
 mod early;
 mod elsewhere;
 mod observe;
@@ -34,6 +35,7 @@ use crate::model::{CancelMode, Cause, EventKind, ExperimentId, Handle, JobState,
 use crate::plan::{Plan, PlannedJob};
 use crate::store::{Store, lease_name};
 use crate::submit::RequestLog;
+use code::Courier;
 use elsewhere::{Handing, Line, Word};
 
 /// How long a unit that its place could not take waits before it is sent again.
@@ -114,6 +116,7 @@ struct Place {
     in_flight: u32,
     next_look: Instant,
     line: Line,
+    courier: Courier,
 }
 
 /// A unit that its place has.
@@ -182,7 +185,9 @@ impl<'a> Supervisor<'a> {
                     reason: error.to_string(),
                 })?;
             let slots = executor.capabilities().slots;
+            let there = executor.bundles_dir(&context.home);
             places.push(Place {
+                courier: Courier::new(context, there),
                 executor,
                 scheduler: None,
                 slots,

@@ -10,7 +10,7 @@ use mizzen_agent::bundle::{Manifest, TreeHash};
 use super::listing::{Limits, Listing, PackError};
 
 /// The trees that are kept in the home.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Bundles {
     place: Utf8PathBuf,
 }

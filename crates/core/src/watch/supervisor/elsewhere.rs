@@ -198,9 +198,10 @@ impl Supervisor<'_> {
         }
         self.places[place].line.sending = true;
         let words = self.words.clone();
+        let courier = self.places[place].courier.clone();
         tokio::spawn(async move {
             let requests: Vec<Request> = units.iter().map(|(_, request)| request.clone()).collect();
-            let answers = scheduler.submit_many(&requests).await;
+            let answers = courier.submit(scheduler.as_ref(), &requests).await;
             let _ = words.send(Word::Sent {
                 place,
                 units,

@@ -98,7 +98,11 @@ impl Supervisor<'_> {
         let sent = match self.prepare(unit, attempt, place) {
             Err(reason) => Err(SendError::Submit(SubmitError::Rejected(reason))),
             Ok((request, scheduler)) => {
-                send(scheduler.as_ref(), &request, &mut self.requests).await
+                let courier = self.places[place].courier.clone();
+                match courier.prepare(scheduler.as_ref(), &request).await {
+                    Ok(()) => send(scheduler.as_ref(), &request, &mut self.requests).await,
+                    Err(error) => Err(SendError::Submit(error)),
+                }
             }
         };
         let reason = match sent {
