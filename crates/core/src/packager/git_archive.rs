@@ -293,7 +293,7 @@ fn archive(
             });
         }
     }
-    lfs::fill_in(&git, part.top, &pointers, context, &mut listing.items)?;
+    lfs::fill_in(&git, &pointers, context, &mut listing.items)?;
     for (path, commit) in within {
         let Some(mut place) = part.place(&path) else {
             continue;

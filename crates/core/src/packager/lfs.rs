@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -33,7 +34,6 @@ pub(super) fn may_be_pointer(source: &Source) -> std::io::Result<bool> {
 /// was not told to keep by LFS stay as they are.
 pub(super) fn fill_in(
     git: &Git<'_>,
-    top: &Path,
     pointers: &[(usize, Vec<u8>)],
     context: &Context,
     items: &mut [Item],
@@ -42,11 +42,17 @@ pub(super) fn fill_in(
         return Ok(());
     }
     let ours = kept_by_lfs(git, pointers)?;
-    let objects = objects(git, top)?;
+    let objects = objects(git)?;
     for (number, path) in pointers.iter().filter(|(_, path)| ours.contains(path)) {
-        let ItemKind::File { source, .. } = &mut items[*number].kind else {
+        let ItemKind::File { source, executable } = &mut items[*number].kind else {
             continue;
         };
+        if let Source::Path(path) = source {
+            let mode = path
+                .metadata()
+                .map_or(0, |found| found.permissions().mode());
+            *executable = mode & 0o100 != 0;
+        }
         let mut pointer = Vec::new();
         let shown = || String::from_utf8_lossy(path).into_owned();
         source
@@ -102,10 +108,10 @@ fn kept_by_lfs(git: &Git<'_>, pointers: &[(usize, Vec<u8>)]) -> Result<Vec<Vec<u
 }
 
 /// The folder where git-lfs keeps what it has fetched.
-fn objects(git: &Git<'_>, top: &Path) -> Result<PathBuf, PackError> {
+fn objects(git: &Git<'_>) -> Result<PathBuf, PackError> {
     let common = git.output(&["rev-parse", "--git-common-dir"])?;
     let common = String::from_utf8_lossy(&common).trim_end().to_owned();
-    Ok(top.join(common).join("lfs/objects"))
+    Ok(git.folder().join(common).join("lfs/objects"))
 }
 
 /// The content that a pointer names, if it is there and has the size that the pointer says.
