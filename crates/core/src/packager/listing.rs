@@ -150,6 +150,14 @@ pub enum PackError {
         /// Why.
         reason: String,
     },
+    /// What was packed can't be written.
+    #[error("{path} can't be written: {reason}")]
+    Write {
+        /// Where to.
+        path: String,
+        /// Why.
+        reason: String,
+    },
     /// A file went on changing while it was read.
     #[error(
         "{path} changes while it is read: pack again once nobody writes to it, or name it in .mizzenignore"

@@ -22,6 +22,7 @@ mod lfs;
 mod listing;
 mod pattern;
 mod settings;
+mod tar;
 mod working_tree;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -33,6 +34,8 @@ pub use settings::{
     FileSize, GitArchivePackager, HybridPackager, Packager, PassthroughPackager, PatternPackager,
     Patterns, Size, TotalSize, WorkingTreePackager,
 };
+
+pub use tar::write_tar_gz;
 
 use crate::context::Context;
 
