@@ -450,6 +450,44 @@ pub(crate) struct RemovedDocument {
     pub(crate) removed: Vec<String>,
 }
 
+/// `mizzen gc --json`: kept code that was removed.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct GcDocument {
+    /// Nothing was removed; this is what would be.
+    pub(crate) dry_run: bool,
+    /// How many trees are no longer kept here.
+    pub(crate) trees: u64,
+    /// How many packs are gone.
+    pub(crate) packs: u64,
+    /// The bytes given back here.
+    pub(crate) bytes: u64,
+    /// What is gone here.
+    pub(crate) items: Vec<GcItem>,
+    /// What is gone at other places.
+    pub(crate) places: Vec<GcPlace>,
+}
+
+/// A file or folder that is gone.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct GcItem {
+    /// Its path.
+    pub(crate) path: String,
+    /// Its bytes.
+    pub(crate) bytes: u64,
+}
+
+/// What is gone at a place.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct GcPlace {
+    /// The executor.
+    pub(crate) executor: String,
+    /// The trees' hashes.
+    pub(crate) trees: Vec<String>,
+}
+
 /// `mizzen import-nemo --json`: what was imported.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -531,7 +569,7 @@ pub(crate) fn json(layout: Layout, document: &impl Serialize) -> String {
 }
 
 /// The names of the published schemas.
-pub(crate) const SCHEMA_NAMES: [&str; 12] = [
+pub(crate) const SCHEMA_NAMES: [&str; 13] = [
     "status",
     "ls",
     "show",
@@ -541,6 +579,7 @@ pub(crate) const SCHEMA_NAMES: [&str; 12] = [
     "doctor",
     "rm",
     "started",
+    "gc",
     "import-nemo",
     "tunnel",
     "devspace",
@@ -557,6 +596,7 @@ pub(crate) fn schema(name: &str) -> Option<serde_json::Value> {
         "executors" => schemars::schema_for!(ExecutorsDocument),
         "doctor" => schemars::schema_for!(DoctorDocument),
         "rm" => schemars::schema_for!(RemovedDocument),
+        "gc" => schemars::schema_for!(GcDocument),
         "import-nemo" => schemars::schema_for!(ImportDocument),
         "started" => schemars::schema_for!(StartedDocument),
         "tunnel" => schemars::schema_for!(TunnelsDocument),
