@@ -10,6 +10,7 @@ use mizzen_core::context::{Agent, Context, FixedId, RandomIds, SystemClock};
 use mizzen_core::executor;
 use mizzen_core::logs::Selection;
 use mizzen_core::model::{CancelMode, ExperimentId};
+use mizzen_core::packager::{self, Packager};
 use mizzen_core::store::{Filter, Store};
 use mizzen_core::submit::{self, Preparation, PrepareError, Prepared};
 use mizzen_core::tunnel::Login;
@@ -262,6 +263,26 @@ impl Core {
         // Other places may have to be asked.
         let context = self.context.clone();
         Ok(py.detach(move || Logs::new(context, &store, id, selection, follow))?)
+    }
+
+    /// Writes what a packager selects, for somebody who stands in `path`, to `dest` (`.tar.gz`). `settings` is JSON. Returns what
+    /// people should know about it, with what may be done.
+    fn package(
+        &self,
+        py: Python<'_>,
+        settings: &str,
+        path: &str,
+        dest: &str,
+    ) -> PyResult<Vec<(String, Option<String>)>> {
+        py.detach(|| {
+            let packager: Packager = serde_json::from_str(settings)
+                .map_err(|error| Failed::new("ConfigError", error.to_string()))?;
+            let listing = packager::list(&packager, Utf8Path::new(path), &self.context)?;
+            packager::write_tar_gz(&listing, &packager.limits(), Utf8Path::new(dest))?;
+            let notes = listing.notes.into_iter();
+            Ok::<_, Failed>(notes.map(|note| (note.text, note.hint)).collect())
+        })
+        .map_err(PyErr::from)
     }
 
     /// The kind and the settings of an executor in a file (default: `executors.toml` in the home), as JSON.

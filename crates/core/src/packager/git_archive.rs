@@ -72,19 +72,18 @@ pub(super) fn list(
         at: b"",
     };
     archive(&part, packager.include_submodules, context, &mut listing)?;
-    let mut known: HashSet<Vec<u8>> = listing.items.iter().map(|item| item.path.clone()).collect();
     let more = pattern::collect(
         &packager.include_pattern,
         &packager.include_pattern_relative_path,
         &base,
+        &top,
     )?;
-    for item in more {
-        // What the patterns name stands there instead of what git has, as the user sees it.
-        if !known.insert(item.path.clone()) {
-            listing.items.retain(|other| other.path != item.path);
-        }
-        listing.items.push(item);
-    }
+    // What the patterns name stands there instead of what git has, as the user sees it.
+    let named: HashSet<&[u8]> = more.iter().map(|item| item.path.as_slice()).collect();
+    listing
+        .items
+        .retain(|item| !named.contains(item.path.as_slice()));
+    listing.items.extend(more);
     Ok(listing)
 }
 

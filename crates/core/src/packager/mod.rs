@@ -84,14 +84,16 @@ pub fn position(packager: &Packager, base: &Utf8Path) -> Position {
 /// git refuses, a folder can't be read, or the settings don't fit what is there.
 pub fn list(packager: &Packager, base: &Utf8Path, context: &Context) -> Result<Listing, PackError> {
     let root = position(packager, base).root;
-    match packager {
-        Packager::WorkingTree(_) => working_tree::list(&root, context),
-        Packager::GitArchive(archive) => git_archive::list(archive, base, context),
-        Packager::Pattern(pattern) => pattern::list(pattern, base),
-        Packager::Hybrid(hybrid) => hybrid::list(hybrid, base, context),
-        Packager::Passthrough(_) => Ok(Listing {
+    let mut listing = match packager {
+        Packager::WorkingTree(_) => working_tree::list(&root, context)?,
+        Packager::GitArchive(archive) => git_archive::list(archive, base, context)?,
+        Packager::Pattern(pattern) => pattern::list(pattern, base)?,
+        Packager::Hybrid(hybrid) => hybrid::list(hybrid, base, context)?,
+        Packager::Passthrough(_) => Listing {
             root,
             ..Listing::default()
-        }),
-    }
+        },
+    };
+    listing.leave_out(&context.home);
+    Ok(listing)
 }
