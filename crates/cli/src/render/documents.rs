@@ -197,6 +197,13 @@ pub(crate) struct ShowDocument {
     pub(crate) version: String,
     /// The hash of its plan: equal plans, equal fingerprints.
     pub(crate) fingerprint: String,
+    /// The code of the jobs by executor: packager, hash of the kept tree, the folder it was made of, files and bytes, and whether
+    /// jobs ran in that folder itself.
+    pub(crate) code: serde_json::Value,
+    /// The repository's state, the hashes of lock files, the machine and its Python; null if it is not known.
+    pub(crate) surroundings: serde_json::Value,
+    /// The machines that jobs ran on elsewhere, as far as their records are here.
+    pub(crate) nodes: Vec<serde_json::Value>,
     /// The whole configuration, with every layer applied.
     pub(crate) document: serde_json::Value,
     /// For each leaf of the document, by its path: where it was set.
