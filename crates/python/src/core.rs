@@ -87,7 +87,8 @@ impl Core {
             let preview = ExperimentId::parse("preview")
                 .map_err(|error| Failed::new("ConfigError", error.to_string()))?;
             context.ids = Arc::new(FixedId(preview));
-            let prepared = self.prepare(&context, document, base)?;
+            let mut prepared = self.prepare(&context, document, base)?;
+            prepared.package(&context, false)?;
             Preview::new(context, prepared)
         })
         .map_err(PyErr::from)
@@ -109,7 +110,10 @@ impl Core {
                     .map_err(|error| Failed::new("ConfigError", error.to_string()))?;
                 context.ids = Arc::new(FixedId(id));
             }
-            let prepared = self.prepare(&context, document, base)?;
+            let mut prepared = self.prepare(&context, document, base)?;
+            for note in prepared.package(&context, true)? {
+                let _ = writeln!(std::io::stderr(), "mizzen: {}", note.text);
+            }
             let login = if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
                 Login::Terminal
             } else {
@@ -119,13 +123,7 @@ impl Core {
                 let _ = std::io::stderr().write_all(words);
             })?;
             let mut store = Store::open(&context.home)?;
-            submit::create(
-                &context,
-                &mut store,
-                &prepared.plan,
-                &prepared.id,
-                &prepared.record(&context, &self.command),
-            )?;
+            submit::create(&context, &mut store, &prepared, &self.command)?;
             Ok::<_, Failed>(prepared.id.to_string())
         })
         .map_err(PyErr::from)

@@ -356,7 +356,11 @@ fn spool(git: &Git<'_>, part: &Part<'_>, context: &Context) -> Result<Arc<File>,
 
 /// A file of ours that is gone when nobody has it open any more.
 pub(super) fn nameless(context: &Context) -> Result<File, PackError> {
-    let folder = context.home.join("bundles/tmp");
+    // A preview makes no home.
+    let folder = match context.home.is_dir() {
+        true => context.home.join("bundles/tmp"),
+        false => context.variable("TMPDIR").unwrap_or("/tmp").into(),
+    };
     let made = crate::context::create_private_dir(&folder).and_then(|()| {
         let path = folder.join(format!("{}.{:x}", std::process::id(), nonce()));
         let file = std::fs::OpenOptions::new()

@@ -27,7 +27,6 @@ mod working_tree;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-#[expect(unused_imports, reason = "provenance asks git as well")]
 pub(crate) use git::Git;
 pub use listing::{Item, ItemKind, Limits, Listing, Note, PackError, Source};
 pub use settings::{
