@@ -326,7 +326,15 @@ fn folder(root: &Path, listing: &mut Listing) -> Result<(), PackError> {
                 Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_dir()) => {
                     Found::Folder(entry.into_path())
                 }
-                Ok(entry) => Found::File(entry.into_path()),
+                Ok(entry)
+                    if entry
+                        .file_type()
+                        .is_some_and(|kind| kind.is_file() || kind.is_symlink()) =>
+                {
+                    Found::File(entry.into_path())
+                }
+                // Pipes, sockets and devices are no code; git does not see them either.
+                Ok(_) => return WalkState::Continue,
                 Err(error) => Found::Wrong(PackError::Read {
                     path: root.display().to_string(),
                     reason: error.to_string(),
