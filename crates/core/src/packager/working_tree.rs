@@ -18,7 +18,7 @@ use camino::Utf8Path;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use ignore::{WalkBuilder, WalkState};
 
-use super::git::Git;
+use super::git::{Git, is_top};
 use super::lfs;
 use super::listing::{Item, ItemKind, Listing, Note, PackError, Source};
 use crate::context::Context;
@@ -49,7 +49,7 @@ pub(super) fn list(root: &Utf8Path, context: &Context) -> Result<Listing, PackEr
         root: root.to_owned(),
         ..Listing::default()
     };
-    if root.join(".git").exists() {
+    if is_top(root.as_std_path()) {
         repository(root.as_std_path(), b"", context, &mut listing)?;
         leave_out(root.as_std_path(), &mut listing)?;
     } else {
@@ -146,7 +146,7 @@ fn repository(
     for path in &within {
         let folder = top.join(OsStr::from_bytes(path));
         let mut below = joined(prefix, path);
-        if folder.join(".git").exists() {
+        if is_top(&folder) {
             below.push(b'/');
             repository(&folder, &below, context, listing)?;
         } else {
