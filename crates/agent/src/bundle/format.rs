@@ -282,12 +282,8 @@ fn unpack(
 /// These are no such bytes.
 pub fn decompress(compressed: &[u8], length: usize, raw: &mut Vec<u8>) -> Result<(), StreamError> {
     raw.clear();
-    raw.reserve_exact(length);
-    // The buffer may be larger than it was asked to be.
-    let mut room = std::mem::take(raw);
-    room.shrink_to(length);
-    let decompressed = zstd::bulk::decompress_to_buffer(compressed, &mut room);
-    *raw = room;
+    raw.resize(length, 0);
+    let decompressed = zstd::bulk::decompress_to_buffer(compressed, raw.as_mut_slice());
     match decompressed {
         Ok(count) if count == length => Ok(()),
         _ => Err(StreamError::Malformed("a block can't be decompressed")),

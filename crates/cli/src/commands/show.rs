@@ -166,6 +166,8 @@ fn commit_line(git: &Value) -> String {
 fn python_line(python: &Value) -> String {
     match words(python, "program") {
         "" => String::new(),
+        // Something that finds a Python when it is run.
+        program if words(python, "version").is_empty() => program.to_owned(),
         program => format!(
             "{} ({program}), {}",
             words(python, "version"),

@@ -32,11 +32,17 @@ pub(crate) struct Git<'a> {
     folder: &'a Path,
 }
 
+/// Whether a folder is the top of a repository, a worktree or a submodule: as git itself sees it.
+pub(crate) fn is_top(folder: &Path) -> bool {
+    let git = folder.join(".git");
+    git.is_file() || git.join("HEAD").exists()
+}
+
 /// The top of the repository that a folder is in; asks nobody.
-pub(super) fn top(folder: &Utf8Path) -> Option<Utf8PathBuf> {
+pub(crate) fn top(folder: &Utf8Path) -> Option<Utf8PathBuf> {
     folder
         .ancestors()
-        .find(|folder| folder.join(".git").exists())
+        .find(|folder| is_top(folder.as_std_path()))
         .map(Utf8Path::to_owned)
 }
 

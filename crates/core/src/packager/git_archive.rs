@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::git::Git;
+use super::git::{Git, is_top};
 use super::lfs::{self, Lfs};
 use super::listing::{Item, ItemKind, Listing, Note, PackError, Source};
 use super::pattern;
@@ -334,7 +334,7 @@ fn archive(
         place.push(b'/');
         let top = part.top.join(OsStr::from_bytes(&path));
         let shown = String::from_utf8_lossy(&place[..place.len() - 1]).into_owned();
-        let there = top.join(".git").exists()
+        let there = is_top(&top)
             && Git::new(context, &top)
                 .output(&["cat-file", "-e", &format!("{commit}^{{commit}}")])
                 .is_ok();

@@ -27,7 +27,7 @@ mod working_tree;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-pub(crate) use git::Git;
+pub(crate) use git::{Git, top as repository};
 pub use listing::{Item, ItemKind, Limits, Listing, Note, PackError, Source};
 pub use settings::{
     FileSize, GitArchivePackager, HybridPackager, Packager, PassthroughPackager, PatternPackager,

@@ -18,7 +18,7 @@ use camino::Utf8Path;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use ignore::{WalkBuilder, WalkState};
 
-use super::git::Git;
+use super::git::{Git, is_top};
 use super::lfs::{self, Lfs};
 use super::listing::{Item, ItemKind, Listing, Note, PackError, Source};
 use crate::context::Context;
@@ -50,7 +50,7 @@ pub(super) fn list(root: &Utf8Path, inside: &str, context: &Context) -> Result<L
         root: root.to_owned(),
         ..Listing::default()
     };
-    if root.join(".git").exists() {
+    if is_top(root.as_std_path()) {
         repository(root.as_std_path(), b"", context, &mut listing)?;
         leave_out(root.as_std_path(), &mut listing)?;
     } else {
@@ -183,7 +183,7 @@ fn repository(
     for path in &within {
         let folder = top.join(OsStr::from_bytes(path));
         let mut below = joined(prefix, path);
-        if folder.join(".git").exists() {
+        if is_top(&folder) {
             below.push(b'/');
             repository(&folder, &below, context, listing)?;
         } else {

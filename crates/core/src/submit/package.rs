@@ -199,7 +199,7 @@ fn leave_home_out(listing: &mut Listing, home: &Utf8Path) {
 
 /// A git repository, or a folder of a size that code has.
 fn is_worth_recording(root: &Utf8Path, home: &Utf8Path) -> bool {
-    if root.join(".git").exists() {
+    if packager::repository(root).as_deref() == Some(root) {
         return true;
     }
     let (mut files, mut bytes) = (0, 0);

@@ -16,7 +16,7 @@ use mizzen_agent::node::Node;
 use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
-use crate::packager::Git;
+use crate::packager::{Git, repository};
 
 /// The version of the form that this build writes.
 const VERSION: u32 = 1;
@@ -107,7 +107,8 @@ pub fn collect(context: &Context, base: &Utf8Path) -> Collected {
     let provenance = &mut collected.provenance;
     provenance.version = VERSION;
     provenance.machine = Node::here(&context.host, &environment, None);
-    let top = base.ancestors().find(|folder| folder.join(".git").exists());
+    let top = repository(base);
+    let top = top.as_deref();
     for name in LOCK_FILES {
         if let Ok(text) = std::fs::read(top.unwrap_or(base).join(name)) {
             let hash = blake3::hash(&text).to_hex().to_string();
