@@ -7,7 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    cancel, completions, devspace, doctor, executors, get, import_nemo, launch, logs, ls, man,
+    cancel, completions, devspace, doctor, executors, gc, get, import_nemo, launch, logs, ls, man,
     plan, retry, rm, run, schema, shell, show, status, supervise, tunnel, wait,
 };
 use crate::output::Output;
@@ -128,6 +128,7 @@ pub(crate) enum Command {
     Cancel(cancel::CancelArgs),
     Retry(retry::RetryArgs),
     Rm(rm::RmArgs),
+    Gc(gc::GcArgs),
     Shell(shell::ShellArgs),
     Devspace(devspace::DevspaceArgs),
     Executors(executors::ExecutorsArgs),
@@ -161,6 +162,7 @@ impl Command {
             Command::Cancel(args) => cancel::run(args, surroundings),
             Command::Retry(args) => retry::run(args, surroundings),
             Command::Rm(args) => rm::run(args, surroundings),
+            Command::Gc(args) => gc::run(args, surroundings),
             Command::Shell(args) => shell::run(args, surroundings),
             Command::Devspace(args) => devspace::run(args, surroundings),
             Command::Executors(args) => executors::run(args, surroundings),

@@ -135,6 +135,21 @@ pub(crate) fn prepare(
     })
 }
 
+/// Packs the code of a prepared experiment, and says what people should know about it.
+///
+/// # Errors
+/// Code that is to be sent can't be packed.
+pub(crate) fn package(surroundings: &Surroundings, prepared: &mut Prepared) -> Result<(), Report> {
+    let output = &surroundings.output;
+    for note in prepared.package(&surroundings.context, true)? {
+        output.say(&format!("note: {}", note.text));
+        if let Some(hint) = &note.hint {
+            output.hint(hint);
+        }
+    }
+    Ok(())
+}
+
 /// The executor of tasks that name none, by its name. What is wrong with the layers is found when they are loaded whole.
 fn default_executor(
     layers: &[Layer],

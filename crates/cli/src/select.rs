@@ -153,7 +153,9 @@ impl From<SubmitError> for Report {
                     _ => report,
                 }
             }
-            SubmitError::Executor(_) | SubmitError::Render(_) => Report::usage(error.to_string()),
+            SubmitError::Pack(_) | SubmitError::Executor(_) | SubmitError::Render(_) => {
+                Report::usage(error.to_string())
+            }
         }
     }
 }

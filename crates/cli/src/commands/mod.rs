@@ -5,6 +5,7 @@ pub(crate) mod completions;
 pub(crate) mod devspace;
 pub(crate) mod doctor;
 pub(crate) mod executors;
+pub(crate) mod gc;
 pub(crate) mod get;
 pub(crate) mod import_nemo;
 pub(crate) mod launch;

@@ -70,7 +70,10 @@ pub(crate) fn run(args: PlanArgs, surroundings: &Surroundings) -> Result<Outcome
     let mut surroundings = surroundings.clone();
     let id = ExperimentId::parse("preview").map_err(|error| Report::usage(error.to_string()))?;
     surroundings.context.ids = Arc::new(FixedId(id));
-    let prepared = prepare(&source, &args.jobs, args.on_failure.word(), &surroundings)?;
+    let mut prepared = prepare(&source, &args.jobs, args.on_failure.word(), &surroundings)?;
+    for note in prepared.package(&surroundings.context, false)? {
+        surroundings.output.say(&format!("note: {}", note.text));
+    }
     let jobs = submit::preview(&surroundings.context, &prepared.plan, &prepared.id)?;
     let checks = args.check.then(|| {
         let executors = prepared.plan.executors.iter();

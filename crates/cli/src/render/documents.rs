@@ -197,6 +197,13 @@ pub(crate) struct ShowDocument {
     pub(crate) version: String,
     /// The hash of its plan: equal plans, equal fingerprints.
     pub(crate) fingerprint: String,
+    /// The code of the jobs by executor: packager, hash of the kept tree, the folder it was made of, files and bytes, and whether
+    /// jobs ran in that folder itself.
+    pub(crate) code: serde_json::Value,
+    /// The repository's state, the hashes of lock files, the machine and its Python; null if it is not known.
+    pub(crate) surroundings: serde_json::Value,
+    /// The machines that jobs ran on elsewhere, as far as their records are here.
+    pub(crate) nodes: Vec<serde_json::Value>,
     /// The whole configuration, with every layer applied.
     pub(crate) document: serde_json::Value,
     /// For each leaf of the document, by its path: where it was set.
@@ -450,6 +457,44 @@ pub(crate) struct RemovedDocument {
     pub(crate) removed: Vec<String>,
 }
 
+/// `mizzen gc --json`: kept code that was removed.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct GcDocument {
+    /// Nothing was removed; this is what would be.
+    pub(crate) dry_run: bool,
+    /// How many trees are no longer kept here.
+    pub(crate) trees: u64,
+    /// How many packs are gone.
+    pub(crate) packs: u64,
+    /// The bytes given back here.
+    pub(crate) bytes: u64,
+    /// What is gone here.
+    pub(crate) items: Vec<GcItem>,
+    /// What is gone at other places.
+    pub(crate) places: Vec<GcPlace>,
+}
+
+/// A file or folder that is gone.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct GcItem {
+    /// Its path.
+    pub(crate) path: String,
+    /// Its bytes.
+    pub(crate) bytes: u64,
+}
+
+/// What is gone at a place.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct GcPlace {
+    /// The executor.
+    pub(crate) executor: String,
+    /// The trees' hashes.
+    pub(crate) trees: Vec<String>,
+}
+
 /// `mizzen import-nemo --json`: what was imported.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -531,7 +576,7 @@ pub(crate) fn json(layout: Layout, document: &impl Serialize) -> String {
 }
 
 /// The names of the published schemas.
-pub(crate) const SCHEMA_NAMES: [&str; 12] = [
+pub(crate) const SCHEMA_NAMES: [&str; 13] = [
     "status",
     "ls",
     "show",
@@ -541,6 +586,7 @@ pub(crate) const SCHEMA_NAMES: [&str; 12] = [
     "doctor",
     "rm",
     "started",
+    "gc",
     "import-nemo",
     "tunnel",
     "devspace",
@@ -557,6 +603,7 @@ pub(crate) fn schema(name: &str) -> Option<serde_json::Value> {
         "executors" => schemars::schema_for!(ExecutorsDocument),
         "doctor" => schemars::schema_for!(DoctorDocument),
         "rm" => schemars::schema_for!(RemovedDocument),
+        "gc" => schemars::schema_for!(GcDocument),
         "import-nemo" => schemars::schema_for!(ImportDocument),
         "started" => schemars::schema_for!(StartedDocument),
         "tunnel" => schemars::schema_for!(TunnelsDocument),

@@ -27,8 +27,7 @@ mod working_tree;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-#[expect(unused_imports, reason = "provenance asks git as well")]
-pub(crate) use git::Git;
+pub(crate) use git::{Git, top as repository};
 pub use listing::{Item, ItemKind, Limits, Listing, Note, PackError, Source};
 pub use settings::{
     FileSize, GitArchivePackager, HybridPackager, Packager, PassthroughPackager, PatternPackager,
@@ -84,15 +83,17 @@ pub fn position(packager: &Packager, base: &Utf8Path) -> Position {
 /// # Errors
 /// git refuses, a folder can't be read, or the settings don't fit what is there.
 pub fn list(packager: &Packager, base: &Utf8Path, context: &Context) -> Result<Listing, PackError> {
-    let root = position(packager, base).root;
-    match packager {
-        Packager::WorkingTree(_) => working_tree::list(&root, context),
-        Packager::GitArchive(archive) => git_archive::list(archive, base, context),
-        Packager::Pattern(pattern) => pattern::list(pattern, base),
-        Packager::Hybrid(hybrid) => hybrid::list(hybrid, base, context),
-        Packager::Passthrough(_) => Ok(Listing {
+    let Position { root, inside } = position(packager, base);
+    let mut listing = match packager {
+        Packager::WorkingTree(_) => working_tree::list(&root, &inside, context)?,
+        Packager::GitArchive(archive) => git_archive::list(archive, base, context)?,
+        Packager::Pattern(pattern) => pattern::list(pattern, base)?,
+        Packager::Hybrid(hybrid) => hybrid::list(hybrid, base, context)?,
+        Packager::Passthrough(_) => Listing {
             root,
             ..Listing::default()
-        }),
-    }
+        },
+    };
+    listing.leave_out(&context.home);
+    Ok(listing)
 }

@@ -179,7 +179,7 @@ impl Packager {
     }
 }
 
-const KINDS: [&str; 5] = ["none", "working_tree", "git_archive", "pattern", "hybrid"];
+const KINDS: [&str; 5] = ["working_tree", "git_archive", "pattern", "hybrid", "none"];
 
 impl<'de> Deserialize<'de> for Packager {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Packager, D::Error> {
@@ -200,10 +200,17 @@ impl<'de> Deserialize<'de> for Packager {
         let table = match Value::deserialize(deserializer)? {
             Value::String(kind) => serde_json::json!({ "kind": kind }),
             Value::Object(mut table) => {
-                // What was stored before there were kinds, and NeMo-Run's own `Packager`.
-                table
-                    .entry("kind")
-                    .or_insert_with(|| Value::String("none".to_owned()));
+                // A setting alone changes that of the default, as everywhere; a folder that is linked to is no packing.
+                if table.get("kind").is_none_or(Value::is_null) {
+                    let linked = table
+                        .get("symlink_from_remote_dir")
+                        .is_some_and(|value| !value.is_null());
+                    if !linked {
+                        table.remove("symlink_from_remote_dir");
+                    }
+                    let kind = if linked { "none" } else { "working_tree" };
+                    table.insert("kind".to_owned(), kind.into());
+                }
                 Value::Object(table)
             }
             other => other,
@@ -232,26 +239,31 @@ impl JsonSchema for Packager {
                 properties.shift_insert(
                     0,
                     "kind".to_owned(),
-                    serde_json::json!({ "type": "string", "const": kind }),
+                    serde_json::json!({ "type": "string", "const": kind, "x-mizzen-noun": "kind of packager" }),
                 );
             }
-            let required = schema.get("required").cloned().unwrap_or_default();
-            let mut required: Vec<Value> = required.as_array().cloned().unwrap_or_default();
-            required.insert(0, "kind".into());
-            schema["required"] = required.into();
+            // A table without a kind is one of these two.
+            if !["working_tree", "none"].contains(&kind) {
+                let required = schema.get("required").cloned().unwrap_or_default();
+                let mut required: Vec<Value> = required.as_array().cloned().unwrap_or_default();
+                required.insert(0, "kind".into());
+                schema["required"] = required.into();
+            }
             schema
         };
         let tables = [
-            table("none", PassthroughPackager::json_schema(generator)),
             table("working_tree", WorkingTreePackager::json_schema(generator)),
             table("git_archive", GitArchivePackager::json_schema(generator)),
             table("pattern", PatternPackager::json_schema(generator)),
             table("hybrid", HybridPackager::json_schema(generator)),
+            table("none", PassthroughPackager::json_schema(generator)),
         ];
-        let mut any = vec![serde_json::json!({ "type": "string", "enum": KINDS })];
+        let mut any = vec![serde_json::json!({
+            "type": "string", "enum": KINDS, "x-mizzen-noun": "kind of packager"
+        })];
         any.extend(tables);
         json_schema!({
-            "description": "How the user's code reaches the job: a kind, or a table with `kind` and its settings.",
+            "description": "How the user's code reaches the job: a kind, or a table with `kind` and its settings. Without `kind` they are those of `working_tree`, or of `none` if `symlink_from_remote_dir` is among them.",
             "anyOf": any
         })
     }
@@ -442,10 +454,17 @@ mod tests {
         let read = |text: &str| serde_json::from_str::<Packager>(text);
         assert_eq!(read("\"working_tree\"").unwrap(), Packager::default());
         assert_eq!(
-            read(r#"{"debug":true}"#).unwrap(),
-            Packager::Passthrough(PassthroughPackager {
+            read(r#"{"debug":true,"symlink_from_remote_dir":null}"#).unwrap(),
+            Packager::WorkingTree(WorkingTreePackager {
                 debug: true,
-                ..PassthroughPackager::default()
+                ..WorkingTreePackager::default()
+            })
+        );
+        assert_eq!(
+            read(r#"{"symlink_from_remote_dir":"/code"}"#).unwrap(),
+            Packager::Passthrough(PassthroughPackager {
+                debug: false,
+                symlink_from_remote_dir: Some("/code".to_owned()),
             })
         );
         let git = read(r#"{"kind":"git_archive","ref":"v1","include_pattern":"a/*"}"#).unwrap();

@@ -13,15 +13,18 @@
 mod control;
 mod create;
 pub mod devspace;
+mod gc;
 pub mod nemo_run;
 mod package;
 mod prepare;
 mod preview;
+pub mod provenance;
 mod reach;
 mod send;
 
 pub use control::{cancel, remove, retry};
 pub use create::create;
+pub use gc::{collect, collect_at, needed_trees};
 pub use prepare::{Preparation, PrepareError, Prepared, prepare, surrounding_layers};
 pub use preview::{JobPreview, Previewer, is_private, preview};
 pub use reach::reach;

@@ -10,6 +10,8 @@
 
 use camino::Utf8Path;
 
+use mizzen_agent::bundle::TreeHash;
+
 use crate::context::Context;
 use crate::executor::{self, Executor};
 use crate::packager::bundle::Bundles;
@@ -55,6 +57,7 @@ pub(super) fn package(
     context: &Context,
     plan: &mut Plan,
     base: &Utf8Path,
+    keep: bool,
 ) -> Result<Vec<Note>, super::SubmitError> {
     let mut packed: Vec<(Packager, bool, Option<Code>)> = Vec::new();
     let mut notes = Vec::new();
@@ -72,7 +75,7 @@ pub(super) fn package(
         let code = match known {
             Some((.., code)) => code.clone(),
             None => {
-                let (code, more) = pack(context, &packager, base, in_place)?;
+                let (code, more) = pack(context, &packager, base, in_place, keep)?;
                 notes.extend(more);
                 packed.push((packager, in_place, code.clone()));
                 code
@@ -99,6 +102,7 @@ fn pack(
     packager: &Packager,
     base: &Utf8Path,
     in_place: bool,
+    keep: bool,
 ) -> Result<(Option<Code>, Vec<Note>), PackError> {
     let kind = packager.kind().to_owned();
     if let Packager::Passthrough(passthrough) = packager {
@@ -120,16 +124,16 @@ fn pack(
         in_place,
         ..Code::default()
     };
-    let packed = if in_place && !is_worth_recording(&position.root, &context.home) {
+    let named = if in_place && !is_worth_recording(&position.root, &context.home) {
         Err(None)
     } else {
-        keep(context, packager, base).map_err(Some)
+        name(context, packager, base, keep).map_err(Some)
     };
-    match packed {
-        Ok((packed, notes)) => {
-            code.tree = packed.tree.to_string();
-            code.files = packed.files;
-            code.bytes = packed.bytes;
+    match named {
+        Ok((named, notes)) => {
+            code.tree = named.tree.to_string();
+            code.files = named.files;
+            code.bytes = named.bytes;
             Ok((Some(code), if in_place { Vec::new() } else { notes }))
         }
         Err(reason) if in_place => {
@@ -144,15 +148,39 @@ fn pack(
     }
 }
 
-fn keep(
+fn name(
     context: &Context,
     packager: &Packager,
     base: &Utf8Path,
-) -> Result<(packager::bundle::Packed, Vec<Note>), PackError> {
+    keep: bool,
+) -> Result<(Named, Vec<Note>), PackError> {
     let mut listing: Listing = packager::list(packager, base, context)?;
     leave_home_out(&mut listing, &context.home);
-    let packed = Bundles::open(&context.home)?.pack(&listing, &packager.limits())?;
-    Ok((packed, std::mem::take(&mut listing.notes)))
+    let notes = std::mem::take(&mut listing.notes);
+    let bundles = Bundles::open(&context.home)?;
+    let named = if keep {
+        let packed = bundles.pack(&listing, &packager.limits())?;
+        Named {
+            tree: packed.tree,
+            files: packed.files,
+            bytes: packed.bytes,
+        }
+    } else {
+        let manifest = bundles.tree_of(&listing)?;
+        Named {
+            tree: manifest.hash(),
+            files: manifest.files(),
+            bytes: manifest.bytes(),
+        }
+    };
+    Ok((named, notes))
+}
+
+/// A tree, and how large it is.
+struct Named {
+    tree: TreeHash,
+    files: u64,
+    bytes: u64,
 }
 
 /// Our own home is nobody's code.
@@ -171,7 +199,7 @@ fn leave_home_out(listing: &mut Listing, home: &Utf8Path) {
 
 /// A git repository, or a folder of a size that code has.
 fn is_worth_recording(root: &Utf8Path, home: &Utf8Path) -> bool {
-    if root.join(".git").exists() {
+    if packager::repository(root).as_deref() == Some(root) {
         return true;
     }
     let (mut files, mut bytes) = (0, 0);
