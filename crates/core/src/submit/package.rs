@@ -157,16 +157,15 @@ fn name(
     let mut listing: Listing = packager::list(packager, base, context)?;
     leave_home_out(&mut listing, &context.home);
     let notes = std::mem::take(&mut listing.notes);
-    let bundles = Bundles::open(&context.home)?;
     let named = if keep {
-        let packed = bundles.pack(&listing, &packager.limits())?;
+        let packed = Bundles::open(&context.home)?.pack(&listing, &packager.limits())?;
         Named {
             tree: packed.tree,
             files: packed.files,
             bytes: packed.bytes,
         }
     } else {
-        let manifest = bundles.tree_of(&listing)?;
+        let manifest = Bundles::peek(&context.home).tree_of(&listing)?;
         Named {
             tree: manifest.hash(),
             files: manifest.files(),
