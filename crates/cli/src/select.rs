@@ -153,7 +153,9 @@ impl From<SubmitError> for Report {
                     _ => report,
                 }
             }
-            SubmitError::Executor(_) | SubmitError::Render(_) => Report::usage(error.to_string()),
+            SubmitError::Executor(_) | SubmitError::Render(_) | SubmitError::Pack(_) => {
+                Report::usage(error.to_string())
+            }
         }
     }
 }
