@@ -236,6 +236,7 @@ impl<'a> Supervisor<'a> {
         let mut terminate = signal(tokio::signal::unix::SignalKind::terminate())?;
         let mut hangup = signal(tokio::signal::unix::SignalKind::hangup())?;
         let mut words = self.heard_words.take().ok_or("it runs already")?;
+        self.make_ready().await;
         self.recover().await?;
         self.engine.begin();
         // What was asked for while nobody listened, or of a process that died before it was done, comes before anything

@@ -24,6 +24,8 @@ use crate::tunnel::mirror_once;
 
 /// So many units are handed over at once.
 const BATCH: usize = 256;
+/// So many are rendered before others have their turn.
+const AT_A_TIME: usize = 16;
 /// The wait after a place could not be reached or takes no more, at first; doubled each time.
 const PAUSE: Duration = Duration::from_millis(500);
 /// The longest wait.
@@ -131,6 +133,19 @@ impl Supervisor<'_> {
         !self.places[place].executor.capabilities().idempotent
     }
 
+    /// Begins to connect to the places of the experiment, while it is read what is to be done there.
+    pub(super) async fn make_ready(&mut self) {
+        for place in 0..self.places.len() {
+            // An executor whose scheduler can't be made is told of with the jobs that need it.
+            if self.is_elsewhere(place)
+                && let Ok(scheduler) = self.scheduler(place)
+            {
+                tokio::spawn(async move { scheduler.prepare().await });
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+
     /// Hands over what is ready, all that goes with one journey.
     pub(super) async fn start_elsewhere(&mut self, place: usize) -> Result<(), String> {
         let now = Instant::now();
@@ -149,7 +164,11 @@ impl Supervisor<'_> {
         }
         let scheduler = self.scheduler(place);
         let mut units = Vec::with_capacity(ready.len());
-        for unit in ready {
+        for (number, unit) in ready.into_iter().enumerate() {
+            if number % AT_A_TIME == 0 {
+                // The connection to the place is being made meanwhile.
+                tokio::task::yield_now().await;
+            }
             let attempt = self.engine.attempts(unit) + 1;
             let rendered = match &scheduler {
                 Ok(_) => self.render(unit, attempt),
