@@ -89,7 +89,6 @@ impl From<SubmitError> for Failed {
     fn from(error: SubmitError) -> Failed {
         match error {
             SubmitError::Store(error) => error.into(),
-            SubmitError::Pack(error) => Failed::new("ConfigError", error.to_string()),
             SubmitError::Tunnel(error) => {
                 let hint = error.hint().map(|hint| hint.to_string());
                 let kind = match error {

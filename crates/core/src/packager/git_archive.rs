@@ -21,7 +21,7 @@ use std::sync::Arc;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::git::{Git, is_top};
-use super::lfs;
+use super::lfs::{self, Lfs};
 use super::listing::{Item, ItemKind, Listing, Note, PackError, Source};
 use super::pattern;
 use super::settings::GitArchivePackager;
@@ -50,6 +50,11 @@ pub(super) fn list(
         )));
     }
     let commit = resolve(&git, &format!("{reference}^{{commit}}")).map_err(|error| {
+        if reference == "HEAD" {
+            return PackError::Git(format!(
+                "there is no commit in {top} yet: commit something, or use `packager = \"working_tree\"`"
+            ));
+        }
         PackError::Git(format!(
             "there is no commit `{}` in {top} ({error}); `git fetch` may bring it",
             reference.escape_debug()
@@ -72,11 +77,13 @@ pub(super) fn list(
         at: b"",
     };
     archive(&part, packager.include_submodules, context, &mut listing)?;
+    // The top as it is called from here: git names it without links.
+    let near = super::git::top(&base).unwrap_or(top);
     let more = pattern::collect(
         &packager.include_pattern,
         &packager.include_pattern_relative_path,
         &base,
-        &top,
+        &near,
     )?;
     // What the patterns name stands there instead of what git has, as the user sees it.
     let named: HashSet<&[u8]> = more.iter().map(|item| item.path.as_slice()).collect();
@@ -255,6 +262,7 @@ fn archive(
     let spool = spool(&git, part, context)?;
     let within: Vec<(Vec<u8>, String)> = links(&git, part)?;
     let mut pointers = Vec::new();
+    let mut folders: HashSet<Vec<u8>> = HashSet::new();
     let unreadable = |error: std::io::Error| {
         PackError::Git(format!(
             "git archive of {} can't be read: {error}",
@@ -270,7 +278,9 @@ fn archive(
             continue;
         };
         let kind = entry.header().entry_type();
-        if kind.is_symlink() {
+        if kind.is_dir() {
+            folders.insert(path.to_owned());
+        } else if kind.is_symlink() {
             let target = entry.link_name_bytes().unwrap_or_default().into_owned();
             listing.items.push(Item {
                 path: place,
@@ -292,11 +302,28 @@ fn archive(
             });
         }
     }
-    lfs::fill_in(&git, &pointers, context, &mut listing.items)?;
+    let missing = lfs::fill_in(&git, &pointers, Lfs::Fetched, context, &mut listing.items)?;
+    if let Some(first) = missing.first() {
+        let more = match missing.len() {
+            1 => String::new(),
+            count => format!("; so it is with {} more", count - 1),
+        };
+        return Err(PackError::Item {
+            path: String::from_utf8_lossy(&listing.items[*first].path).into_owned(),
+            reason: format!(
+                "git has only its pointer, and its content is not here: `git lfs pull` in {} brings it (git-lfs must be installed){more}",
+                part.top.display()
+            ),
+        });
+    }
     for (path, commit) in within {
         let Some(mut place) = part.place(&path) else {
             continue;
         };
+        // `export-ignore` holds for submodules as well.
+        if !folders.contains(&path) {
+            continue;
+        }
         if !submodules {
             listing.items.push(Item {
                 path: place,

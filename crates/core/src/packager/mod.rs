@@ -83,9 +83,9 @@ pub fn position(packager: &Packager, base: &Utf8Path) -> Position {
 /// # Errors
 /// git refuses, a folder can't be read, or the settings don't fit what is there.
 pub fn list(packager: &Packager, base: &Utf8Path, context: &Context) -> Result<Listing, PackError> {
-    let root = position(packager, base).root;
+    let Position { root, inside } = position(packager, base);
     let mut listing = match packager {
-        Packager::WorkingTree(_) => working_tree::list(&root, context)?,
+        Packager::WorkingTree(_) => working_tree::list(&root, &inside, context)?,
         Packager::GitArchive(archive) => git_archive::list(archive, base, context)?,
         Packager::Pattern(pattern) => pattern::list(pattern, base)?,
         Packager::Hybrid(hybrid) => hybrid::list(hybrid, base, context)?,

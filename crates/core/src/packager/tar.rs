@@ -1,6 +1,7 @@
 //! A listing as one compressed tar file, the same bytes for the same tree: what NeMo-Run's packagers answer with.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Read as _, Write};
@@ -9,7 +10,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use camino::Utf8Path;
-use mizzen_agent::bundle::{Entry, Kind, Manifest, ManifestError, ObjectHash};
+use mizzen_agent::bundle::{
+    Entry, Kind, Manifest, ManifestError, ObjectHash, is_below, order, shown,
+};
 
 use super::listing::{Item, ItemKind, Limits, Listing, PackError, Source};
 
@@ -64,7 +67,7 @@ enum Found<'a> {
 }
 
 fn name(item: &Item) -> String {
-    mizzen_agent::bundle::shown(&item.path)
+    shown(&item.path)
 }
 
 fn unreadable(item: &Item, error: &std::io::Error) -> PackError {
@@ -109,8 +112,37 @@ fn look(listing: &Listing) -> Result<Vec<Member<'_>>, PackError> {
         };
         members.push(Member { item, found });
     }
-    members.sort_by(|one, other| one.item.path.cmp(&other.item.path));
+    members.sort_by(|one, other| order(&one.item.path, &other.item.path));
+    tidy(&mut members);
     Ok(members)
+}
+
+/// Leaves out what only seems to be there: what stands behind a link, and folders with things in them.
+fn tidy(members: &mut Vec<Member<'_>>) {
+    let mut link: Option<&[u8]> = None;
+    members.retain(|member| {
+        let path = member.item.path.as_slice();
+        if link.is_some_and(|link| is_below(path, link)) {
+            let source = match &member.found {
+                Found::File { source, .. } => Some(source),
+                _ => None,
+            };
+            // What is not on disk is there: it can't be packed.
+            return !matches!(source, Some(Source::Path(_)) | None);
+        }
+        link = matches!(member.found, Found::Link(_)).then_some(path);
+        true
+    });
+    let mut next: Option<&[u8]> = None;
+    let mut full = HashSet::new();
+    for member in members.iter().rev() {
+        let path = member.item.path.as_slice();
+        if matches!(member.found, Found::Folder) && next.is_some_and(|next| is_below(next, path)) {
+            full.insert(path);
+        }
+        next = Some(path);
+    }
+    members.retain(|member| !full.contains(member.item.path.as_slice()));
 }
 
 /// What is at a path; `None` if nothing of the listing is there any more.
@@ -166,10 +198,10 @@ fn check(members: &[Member<'_>]) -> Result<(), PackError> {
     match Manifest::new(entries.collect()) {
         Ok(_) => Ok(()),
         Err(ManifestError::Link(path, target)) => Err(PackError::Item {
-            path: mizzen_agent::bundle::shown(&path),
+            path: shown(&path),
             reason: format!(
                 "it is a link that leads out of the code, to {}: name it in .mizzenignore, or put there what it leads to",
-                mizzen_agent::bundle::shown(&target)
+                shown(&target)
             ),
         }),
         Err(error) => Err(PackError::Settings(error.to_string())),
