@@ -28,6 +28,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::WatchError;
 use super::engine::Engine;
+use super::unsent::Unsent;
 use super::writer::{BALLAST, News, Writer};
 use crate::context::Context;
 use crate::executor::{self, Executor, Scheduler};
@@ -165,6 +166,8 @@ struct Supervisor<'a> {
     /// What ran was ended after a failure.
     drained: bool,
     requests: RequestLog,
+    /// What everybody may know of jobs that wait to be sent.
+    unsent: Unsent,
 }
 
 impl<'a> Supervisor<'a> {
@@ -197,6 +200,7 @@ impl<'a> Supervisor<'a> {
             });
         }
         let requests = RequestLog::new(&dir);
+        let unsent = Unsent::new(&dir);
         let (words, heard_words) = mpsc::unbounded_channel();
         Ok(Supervisor {
             context,
@@ -223,6 +227,7 @@ impl<'a> Supervisor<'a> {
             cancelled_all: false,
             drained: false,
             requests,
+            unsent,
         })
     }
 

@@ -365,9 +365,7 @@ impl Scheduler for SlurmScheduler {
     async fn submit_many(&self, requests: &[Request]) -> Vec<Result<Handle, SubmitError>> {
         let config = match self.site.config(&self.context, self.tunnel.as_ref()).await {
             Ok(config) => config,
-            Err(ObserveError(words)) => {
-                return vec![Err(SubmitError::Unreachable(words)); requests.len()];
-            }
+            Err(error) => return vec![Err(error.into()); requests.len()],
         };
         let limits = Limits {
             array: config.max_array_size,

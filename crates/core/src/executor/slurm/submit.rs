@@ -261,6 +261,9 @@ async fn sbatch(tunnel: &dyn Tunnel, batch: &Batch, extra: &Extra) -> Result<Str
             .ok_or_else(|| SubmitError::Uncertain(format!("sbatch answered {:?}", answer.trim())));
     }
     let words = words.join("; ");
+    if finished.status == 127 {
+        return Err(SubmitError::Rejected("there is no `sbatch`".to_owned()));
+    }
     Err(match refusal(&said) {
         Refusal::ForGood if words.is_empty() => {
             SubmitError::Rejected(format!("sbatch ended with status {}", finished.status))

@@ -8,6 +8,7 @@
 //!
 //! `master.rs` finds, opens and closes masters; `script.rs` wraps commands; `words.rs` reads what ssh says.
 
+mod alive;
 mod connection;
 mod master;
 mod script;

@@ -14,7 +14,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::ensure::NOT_SENT;
 use super::{Active, Supervisor};
 use crate::executor::{
     CancelError, MemberEnd, Observation, ObserveError, Observed, Request, Scheduler, SubmitError,
@@ -149,6 +148,11 @@ impl Supervisor<'_> {
     /// Hands over what is ready, all that goes with one journey.
     pub(super) async fn start_elsewhere(&mut self, place: usize) -> Result<(), String> {
         let now = Instant::now();
+        if !self.unsent.is_empty() && !self.engine.has_ready(place) {
+            // What waited was cancelled.
+            let executor = self.executor_name(place);
+            self.unsent.clear(&executor);
+        }
         let line = &self.places[place].line;
         if line.sending || line.send_at.is_some_and(|at| at > now) {
             return Ok(());
@@ -392,23 +396,7 @@ impl Supervisor<'_> {
                         }
                     }
                 }
-                let line = &mut self.places[place].line;
-                match later {
-                    None => {
-                        line.pause = Duration::ZERO;
-                        if line.send_at.take().is_some() {
-                            self.say("sent again");
-                        }
-                    }
-                    Some(reason) => {
-                        let pause = longer(&mut line.pause);
-                        line.send_at = Some(now + pause);
-                        self.say(&format!(
-                            "{NOT_SENT}, tried again in {} s: {reason}",
-                            pause.as_secs_f64()
-                        ));
-                    }
-                }
+                self.sent(place, now, later);
             }
             Word::Found {
                 place,
@@ -501,6 +489,34 @@ impl Supervisor<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A batch was sent, or could not be and why.
+    fn sent(&mut self, place: usize, now: Instant, later: Option<String>) {
+        let executor = self.executor_name(place);
+        let line = &mut self.places[place].line;
+        let Some(reason) = later else {
+            line.pause = Duration::ZERO;
+            line.send_at = None;
+            if self.unsent.clear(&executor) {
+                self.say(&format!("{executor}: sent again"));
+            }
+            return;
+        };
+        let pause = longer(&mut line.pause);
+        line.send_at = Some(now + pause);
+        let clock = self.context.clock.now();
+        let again = clock.plus_seconds(pause.as_secs_f64());
+        self.unsent.set(&executor, &reason, clock, again);
+        let seconds = pause.as_secs_f64();
+        self.say(&format!(
+            "{executor}: not sent, tried again in {seconds} s: {reason}"
+        ));
+    }
+
+    fn executor_name(&self, place: usize) -> String {
+        let name = self.plan.executors.keys().nth(place);
+        name.cloned().unwrap_or_default()
     }
 
     /// What a job must not leave at its place is removed there.
