@@ -64,6 +64,7 @@ pub(crate) fn run(args: ShowArgs, surroundings: &Surroundings) -> Result<Outcome
         nodes: nodes(&view),
         document: record.get("document").cloned().unwrap_or_default(),
         provenance: record.get("provenance").cloned().unwrap_or_default(),
+        repeats: record.get("repeats").filter(|id| !id.is_null()).cloned(),
         imported: record.get("imported").cloned(),
     };
     Ok(Outcome::show(
@@ -243,6 +244,15 @@ impl Show for Origins {
                     .imported
                     .as_ref()
                     .map_or(String::new(), origin_of_history),
+            ),
+            (
+                "repeats",
+                document
+                    .repeats
+                    .as_ref()
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+                    .to_owned(),
             ),
             ("command", shell_line(&document.command)),
             ("in", document.workdir.clone()),

@@ -253,7 +253,7 @@ fn code_that_is_too_large_is_named_before_anything_is_sent() {
     let said = laptop.session.run(&["run", "-e", "cluster", "--", "true"]);
     assert_eq!(said.status, 2, "{said:?}");
     assert!(
-        said.stderr.contains("large.bin (2 KiB)") && said.stderr.contains(".mizzenignore"),
+        said.stderr.contains("large.bin (2.0 KiB)") && said.stderr.contains(".mizzenignore"),
         "{said:?}"
     );
     assert_eq!(
