@@ -64,6 +64,7 @@ pub(crate) fn run(args: ShowArgs, surroundings: &Surroundings) -> Result<Outcome
         nodes: nodes(&view),
         document: record.get("document").cloned().unwrap_or_default(),
         provenance: record.get("provenance").cloned().unwrap_or_default(),
+        repeats: record.get("repeats").filter(|id| !id.is_null()).cloned(),
         imported: record.get("imported").cloned(),
     };
     Ok(Outcome::show(
@@ -244,6 +245,15 @@ impl Show for Origins {
                     .as_ref()
                     .map_or(String::new(), origin_of_history),
             ),
+            (
+                "repeats",
+                document
+                    .repeats
+                    .as_ref()
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+                    .to_owned(),
+            ),
             ("command", shell_line(&document.command)),
             ("in", document.workdir.clone()),
             ("code", code_lines(&document.code).join("\n         ")),
@@ -333,7 +343,7 @@ fn printable_lines(text: &str) -> String {
 }
 
 /// A JSON pointer (RFC 6901) as `--set` takes it: `/tasks/0/env/A.B` is `tasks[0].env."A.B"`.
-fn path(pointer: &str) -> String {
+pub(crate) fn path(pointer: &str) -> String {
     let mut path = String::new();
     for step in pointer.split('/').skip(1) {
         let step = step.replace("~1", "/").replace("~0", "~");
