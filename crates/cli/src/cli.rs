@@ -7,8 +7,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    cancel, completions, devspace, doctor, executors, gc, get, import_nemo, launch, logs, ls, man,
-    plan, retry, rm, run, schema, shell, show, status, supervise, tunnel, wait,
+    cancel, completions, devspace, diff, doctor, executors, gc, get, import_nemo, launch, logs, ls,
+    man, plan, repro, retry, rm, run, schema, shell, show, status, supervise, tunnel, wait,
 };
 use crate::output::Output;
 use crate::render::{Outcome, style};
@@ -127,6 +127,8 @@ pub(crate) enum Command {
     Get(get::GetArgs),
     Cancel(cancel::CancelArgs),
     Retry(retry::RetryArgs),
+    Diff(diff::DiffArgs),
+    Repro(repro::ReproArgs),
     Rm(rm::RmArgs),
     Gc(gc::GcArgs),
     Shell(shell::ShellArgs),
@@ -161,6 +163,8 @@ impl Command {
             Command::Get(args) => get::run(args, surroundings),
             Command::Cancel(args) => cancel::run(args, surroundings),
             Command::Retry(args) => retry::run(args, surroundings),
+            Command::Diff(args) => diff::run(args, surroundings),
+            Command::Repro(args) => repro::run(args, surroundings),
             Command::Rm(args) => rm::run(args, surroundings),
             Command::Gc(args) => gc::run(args, surroundings),
             Command::Shell(args) => shell::run(args, surroundings),

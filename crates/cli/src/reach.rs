@@ -2,10 +2,12 @@
 
 use std::io::IsTerminal;
 
+use camino::Utf8Path;
 use mizzen_core::executor;
 use mizzen_core::plan::Plan;
 use mizzen_core::submit;
 use mizzen_core::tunnel::{ConnectionState, Login, TunnelError, TunnelSettings, connection};
+use mizzen_core::watch::{NotSent, not_sent};
 
 use crate::output::Output;
 use crate::render::time::duration;
@@ -51,6 +53,19 @@ pub(crate) fn reach(surroundings: &Surroundings, plan: &Plan) -> Result<(), Repo
         output.relay(words);
     })
     .map_err(Report::from)
+}
+
+/// Why jobs of the experiment in this folder wait to be handed to their places: a line for each executor.
+pub(crate) fn not_sent_lines(dir: &Utf8Path, surroundings: &Surroundings) -> Vec<String> {
+    let now = surroundings.now();
+    let line = |entry: NotSent| {
+        let since = duration(now.seconds_since(entry.since).max(0.0));
+        let NotSent {
+            executor, reason, ..
+        } = entry;
+        format!("not sent to {executor} for {since}, and tried again: {reason}")
+    };
+    not_sent(dir).into_iter().map(line).collect()
 }
 
 /// The connections that an experiment depends on, and what was last said of them.

@@ -4,7 +4,7 @@ mod support;
 
 use support::Session;
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "run",
     "launch",
     "plan",
@@ -17,6 +17,7 @@ const COMMANDS: [&str; 20] = [
     "cancel",
     "retry",
     "rm",
+    "gc",
     "shell",
     "devspace",
     "executors",

@@ -176,6 +176,24 @@ pub fn create_private_dir(path: &Utf8Path) -> std::io::Result<()> {
         })
 }
 
+/// Writes a file whole or not at all: readers find what was there before, or all of what is there now.
+///
+/// # Errors
+/// It can't be written; what was there before is still there.
+pub fn replace_file(path: &Utf8Path, contents: &[u8], mode: u32) -> std::io::Result<()> {
+    let mut random = [0u8; 8];
+    getrandom::fill(&mut random).map_err(std::io::Error::other)?;
+    let name = path.file_name().unwrap_or_default();
+    // Homes are shared between machines: a process's number alone may be another one's as well.
+    let temporary = path.with_file_name(format!(".{name}.{:x}", u64::from_ne_bytes(random)));
+    let written =
+        write_file(&temporary, contents, mode).and_then(|()| fs_err::rename(&temporary, path));
+    if written.is_err() {
+        let _ = fs_err::remove_file(&temporary);
+    }
+    written
+}
+
 /// Writes a whole file with the given permissions.
 ///
 /// # Errors

@@ -555,7 +555,7 @@ fn an_array_runs_its_units_scripts() {
         .map(|name| {
             submission(
                 &place.experiment,
-                &[job(name, &["echo", name], settings(json!({})))],
+                &[job(name, &["echo", name], settings(json!({}))).file("scripts/in/.é x", name)],
             )
         })
         .collect();
@@ -566,28 +566,25 @@ fn an_array_runs_its_units_scripts() {
         &[job("c", &["echo"], settings(json!({"nodes": 2})))],
     );
     assert!(!units[0].shares_array_with(&other));
-    assert_eq!(array(&[units[0].clone(), other]), None);
-    assert_eq!(array(&[]), None);
-    let whole = array(&units).unwrap();
+    assert_eq!(array(&[&units[0], &other], 0), None);
+    assert_eq!(array(&[], 0), None);
+    let whole = array(&[&units[0], &units[1]], 0).unwrap();
     assert_eq!(whole.script, "arrays/mz-x1-0-1/batch.sh");
-    assert_eq!(whole.files[1].contents, "mz-x1-0-1\nmz-x1-1-1\n");
+    let keys: Vec<&str> = whole.files[1].contents.split_whitespace().collect();
+    assert_eq!((keys[0], keys[4]), ("mz-x1-0-1", "mz-x1-1-1"));
     insta::assert_snapshot!(
         "array",
         whole.files[0]
             .contents
             .replace(place.experiment.as_str(), "E")
     );
-    for unit in &units {
-        place.put(unit, true);
-    }
     for file in &whole.files {
         let path = place.experiment.join(&file.path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, &file.contents).unwrap();
     }
-    for (link, target) in &whole.links {
-        std::os::unix::fs::symlink(target, place.experiment.join(link)).unwrap();
-    }
+    let (path, packed) = &whole.units;
+    std::fs::write(place.experiment.join(path), packed).unwrap();
     let output = place
         .command(&place.experiment.join(&whole.script), 12)
         .env("SLURM_ARRAY_JOB_ID", "11")
@@ -612,5 +609,9 @@ fn an_array_runs_its_units_scripts() {
             .join("b/sbatch_physics-physics.b_11_1.out")
             .exists()
     );
-    assert!(!place.experiment.join("a/attempts").exists());
+    // What never ran has no files.
+    assert!(!place.experiment.join("a").exists());
+    assert_eq!(place.read("b/scripts/in/.é x"), "b");
+    let left = std::fs::read_dir(place.experiment.join("arrays/mz-x1-0-1")).unwrap();
+    assert_eq!(left.count(), 3);
 }

@@ -319,6 +319,7 @@ impl Core {
             None => Vec::new(),
         };
         let preparation = Preparation {
+            pinned: None,
             layers: &layers,
             overrides: &overrides,
             base,

@@ -112,9 +112,9 @@ impl From<SubmitError> for Failed {
             }
             SubmitError::Files(_) => Failed::new("StoreError", error.to_string()),
             SubmitError::Pack(error) => error.into(),
-            SubmitError::Executor(_) | SubmitError::Render(_) => {
-                Failed::new("ConfigError", error.to_string())
-            }
+            SubmitError::NotRepeatable { .. }
+            | SubmitError::Executor(_)
+            | SubmitError::Render(_) => Failed::new("ConfigError", error.to_string()),
         }
     }
 }

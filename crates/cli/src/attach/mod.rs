@@ -21,11 +21,11 @@ use mizzen_core::logs::Mirroring;
 use mizzen_core::model::{CancelMode, Cause, ExperimentId, JobState};
 use mizzen_core::store::{ExperimentView, Store};
 use mizzen_core::submit;
-use mizzen_core::watch::{ensure_supervised, last_words, not_sent};
+use mizzen_core::watch::{ensure_supervised, last_words};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
-use crate::reach::Connections;
+use crate::reach::{Connections, not_sent_lines};
 use crate::render::Outcome;
 use crate::render::board::{Board, Change};
 use crate::render::documents::{self, StartedDocument};
@@ -296,11 +296,13 @@ impl<'a> Attached<'a> {
                 for line in self.connections.news(self.surroundings) {
                     self.live.say(&line);
                 }
-                let refused = not_sent(&self.board.view.dir);
-                if refused.is_some() && !self.told_not_sent {
-                    self.live.say(&refused.clone().unwrap_or_default());
+                let unsent = not_sent_lines(&self.board.view.dir, self.surroundings);
+                if !self.told_not_sent {
+                    for line in &unsent {
+                        self.live.say(line);
+                    }
                 }
-                self.told_not_sent = refused.is_some();
+                self.told_not_sent = !unsent.is_empty();
                 if ensure_supervised(&self.surroundings.context, &self.store, &self.id)? {
                     restarts += 1;
                     if restarts == MANY_RESTARTS {

@@ -3,6 +3,7 @@
 pub(crate) mod cancel;
 pub(crate) mod completions;
 pub(crate) mod devspace;
+pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod executors;
 pub(crate) mod gc;
@@ -13,6 +14,7 @@ pub(crate) mod logs;
 pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod plan;
+pub(crate) mod repro;
 pub(crate) mod retry;
 pub(crate) mod rm;
 pub(crate) mod run;

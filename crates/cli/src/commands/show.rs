@@ -333,7 +333,7 @@ fn printable_lines(text: &str) -> String {
 }
 
 /// A JSON pointer (RFC 6901) as `--set` takes it: `/tasks/0/env/A.B` is `tasks[0].env."A.B"`.
-fn path(pointer: &str) -> String {
+pub(crate) fn path(pointer: &str) -> String {
     let mut path = String::new();
     for step in pointer.split('/').skip(1) {
         let step = step.replace("~1", "/").replace("~0", "~");

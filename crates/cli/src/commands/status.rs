@@ -5,10 +5,10 @@ use std::time::Duration;
 use clap::Args;
 use mizzen_core::model::ExperimentId;
 use mizzen_core::store::Store;
-use mizzen_core::watch::{ensure_supervised, not_sent};
+use mizzen_core::watch::ensure_supervised;
 
 use crate::attach::wait_for_change;
-use crate::reach::Connections;
+use crate::reach::{Connections, not_sent_lines};
 use crate::render::experiment::ExperimentStatus;
 use crate::render::{Outcome, Show};
 use crate::report::Report;
@@ -44,9 +44,9 @@ pub(crate) fn run(args: StatusArgs, surroundings: &Surroundings) -> Result<Outco
     drive_on(&store, &id, surroundings);
     if !store.summary(&id)?.is_over() {
         let plan = store.plan_without_jobs(&id)?;
-        let refused = not_sent(&store.view(&id)?.dir);
+        let unsent = not_sent_lines(&store.view(&id)?.dir, surroundings);
         let connections = Connections::of(&plan).news(surroundings);
-        for line in connections.into_iter().chain(refused) {
+        for line in connections.into_iter().chain(unsent) {
             surroundings.output.say(&format!("mizzen: {line}"));
         }
     }

@@ -457,6 +457,52 @@ pub(crate) struct RemovedDocument {
     pub(crate) removed: Vec<String>,
 }
 
+/// `mizzen diff --json`: how two experiments differ.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct DiffDocument {
+    /// The first experiment's id.
+    pub(crate) a: String,
+    /// The second experiment's id.
+    pub(crate) b: String,
+    /// They do not differ.
+    pub(crate) same: bool,
+    /// The files of the code that differ.
+    pub(crate) code: Vec<FileChangeDocument>,
+    /// Why the code can't be compared, if it can't.
+    pub(crate) code_unknown: Option<String>,
+    /// Values of the configuration that differ, by JSON pointer.
+    pub(crate) config: Vec<ChangeDocument>,
+    /// What differs around them: repository, machine, Python, packages.
+    pub(crate) environment: Vec<ChangeDocument>,
+    /// States, causes and exit codes that differ.
+    pub(crate) outcome: Vec<ChangeDocument>,
+}
+
+/// A file that differs.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct FileChangeDocument {
+    /// Its path.
+    pub(crate) path: String,
+    /// `added`, `removed`, `changed`, or `mode` if only the executable bit differs.
+    pub(crate) change: String,
+    /// With `--patch`: its changed lines; null for what is no text.
+    pub(crate) patch: Option<String>,
+}
+
+/// A value that differs.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct ChangeDocument {
+    /// What it is.
+    pub(crate) path: String,
+    /// The first experiment's; null if it has none.
+    pub(crate) a: Option<serde_json::Value>,
+    /// The second experiment's; null if it has none.
+    pub(crate) b: Option<serde_json::Value>,
+}
+
 /// `mizzen gc --json`: kept code that was removed.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -576,7 +622,7 @@ pub(crate) fn json(layout: Layout, document: &impl Serialize) -> String {
 }
 
 /// The names of the published schemas.
-pub(crate) const SCHEMA_NAMES: [&str; 13] = [
+pub(crate) const SCHEMA_NAMES: [&str; 14] = [
     "status",
     "ls",
     "show",
@@ -586,6 +632,7 @@ pub(crate) const SCHEMA_NAMES: [&str; 13] = [
     "doctor",
     "rm",
     "started",
+    "diff",
     "gc",
     "import-nemo",
     "tunnel",
@@ -603,6 +650,7 @@ pub(crate) fn schema(name: &str) -> Option<serde_json::Value> {
         "executors" => schemars::schema_for!(ExecutorsDocument),
         "doctor" => schemars::schema_for!(DoctorDocument),
         "rm" => schemars::schema_for!(RemovedDocument),
+        "diff" => schemars::schema_for!(DiffDocument),
         "gc" => schemars::schema_for!(GcDocument),
         "import-nemo" => schemars::schema_for!(ImportDocument),
         "started" => schemars::schema_for!(StartedDocument),

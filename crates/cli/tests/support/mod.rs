@@ -233,6 +233,7 @@ pub fn plain(session: &Session, text: &str) -> String {
             r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d by \S+ on \S+",
             "[TIME] by [USER] on [HOST]",
         ),
+        (r"(?m)^(python|machine)   .*\n", ""),
         (r"\d\d:\d\d:\d\d", "[CLOCK]"),
         (r"\d{4}-\d\d-\d\d(T| )[\d:.]+Z?", "[TIME]"),
         (r"\b(\d+(\.\d)?s ago|just now)\b", "[AGO]"),

@@ -13,6 +13,10 @@ use crate::tunnel::Tunnel;
 /// A live connection to the place where jobs run.
 #[async_trait]
 pub trait Scheduler: Send + Sync {
+    /// Something will soon be sent: makes the way there ready, as far as that takes time. What goes wrong shows when it is
+    /// used.
+    async fn prepare(&self) {}
+
     /// Sends a request.
     async fn submit(&self, request: &Request) -> Result<Handle, SubmitError>;
 

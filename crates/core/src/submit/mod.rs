@@ -10,6 +10,7 @@
 //!
 //! Nothing is started here but by [`fn@send`], and that only by the holder of the experiment's lease.
 
+pub mod compare;
 mod control;
 mod create;
 pub mod devspace;
@@ -20,6 +21,7 @@ mod prepare;
 mod preview;
 pub mod provenance;
 mod reach;
+pub mod repro;
 mod send;
 
 pub use control::{cancel, remove, retry};
@@ -51,6 +53,14 @@ pub enum SubmitError {
     /// The code can't be packed.
     #[error(transparent)]
     Pack(#[from] crate::packager::PackError),
+    /// It can't be run again from what is kept of it.
+    #[error("experiment {id} can't be run again: {reason}")]
+    NotRepeatable {
+        /// The experiment.
+        id: ExperimentId,
+        /// Why.
+        reason: String,
+    },
     /// A place can't be reached, or does not let us in.
     #[error(transparent)]
     Tunnel(#[from] crate::tunnel::TunnelError),

@@ -17,6 +17,7 @@ use crate::executor::{self, Executor};
 use crate::packager::bundle::Bundles;
 use crate::packager::{self, Listing, Note, PackError, Packager};
 use crate::plan::{Code, Plan};
+use crate::submit::repro::Pinned;
 
 /// The most files of a folder without git whose tree is recorded when jobs run in it: it may be anybody's home.
 const RECORDED_FILES: usize = 2_000;
@@ -36,6 +37,18 @@ pub(super) fn code_place(executor: &dyn Executor, base: &Utf8Path) -> Option<Str
         }
         Packager::Passthrough(_) => (!executor.shares_files()).then(String::new),
         packager => Some(packager::position(packager, base).inside),
+    }
+}
+
+/// As [`code_place`], where the code is decided already: it is never run in place.
+pub(super) fn pinned_place(executor: &dyn Executor, pinned: &Pinned) -> Option<String> {
+    // The executor does not know its name here; all kept code of an experiment stands in the same folder of it.
+    let code = &pinned.otherwise;
+    match &executor.base().packager {
+        Packager::Passthrough(packager) if packager.symlink_from_remote_dir.is_some() => {
+            Some(String::new())
+        }
+        _ => Some(code.inside.clone()),
     }
 }
 
@@ -157,16 +170,15 @@ fn name(
     let mut listing: Listing = packager::list(packager, base, context)?;
     leave_home_out(&mut listing, &context.home);
     let notes = std::mem::take(&mut listing.notes);
-    let bundles = Bundles::open(&context.home)?;
     let named = if keep {
-        let packed = bundles.pack(&listing, &packager.limits())?;
+        let packed = Bundles::open(&context.home)?.pack(&listing, &packager.limits())?;
         Named {
             tree: packed.tree,
             files: packed.files,
             bytes: packed.bytes,
         }
     } else {
-        let manifest = bundles.tree_of(&listing)?;
+        let manifest = Bundles::peek(&context.home).tree_of(&listing)?;
         Named {
             tree: manifest.hash(),
             files: manifest.files(),

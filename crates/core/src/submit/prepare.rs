@@ -5,6 +5,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::provenance::{self, Collected};
+use super::repro::Pinned;
 use super::{SubmitError, package};
 use crate::config::{self, Format, Layer, Loaded, Origin, Override};
 use crate::context::Context;
@@ -24,6 +25,8 @@ pub struct Preparation<'a> {
     pub base: &'a Utf8Path,
     /// The title of a document without one.
     pub default_title: &'a str,
+    /// The code, where it is decided already; else it is packed ([`Prepared::package`]).
+    pub pinned: Option<&'a Pinned>,
 }
 
 /// A plan, and what it was made from.
@@ -38,6 +41,7 @@ pub struct Prepared {
     loaded: Loaded,
     base: Utf8PathBuf,
     pub(super) collected: Collected,
+    pinned: Option<Pinned>,
 }
 
 impl Prepared {
@@ -48,6 +52,13 @@ impl Prepared {
     /// Code that is to be sent can't be packed.
     pub fn package(&mut self, context: &Context, keep: bool) -> Result<Vec<Note>, SubmitError> {
         let (plan, base) = (&mut self.plan, &self.base);
+        if let Some(pinned) = &self.pinned {
+            for name in plan.executors.keys() {
+                plan.code.insert(name.clone(), pinned.of(name).clone());
+            }
+            self.collected.provenance = provenance::of_machine(context);
+            return Ok(Vec::new());
+        }
         if !keep {
             return package::package(context, plan, base, keep);
         }
@@ -78,6 +89,7 @@ impl Prepared {
             .map(|(pointer, found)| (pointer.to_owned(), place(found)))
             .collect();
         json!({
+            "repeats": self.pinned.as_ref().map(|pinned| &pinned.from),
             "code": self.plan.code,
             "surroundings": self.collected.provenance,
             "document": self.loaded.document,
@@ -171,7 +183,10 @@ pub fn prepare(context: &Context, preparation: &Preparation<'_>) -> Result<Prepa
     let place = |config: &plan::ExecutorConfig| match executor::build("", config) {
         Ok(executor) => plan::Place {
             experiment_dir: executor.experiment_dir(&here),
-            code: package::code_place(&*executor, preparation.base),
+            code: match preparation.pinned {
+                Some(pinned) => package::pinned_place(&*executor, pinned),
+                None => package::code_place(&*executor, preparation.base),
+            },
         },
         // What can't be made is told of when it is to be used.
         Err(_) => plan::Place {
@@ -203,5 +218,6 @@ pub fn prepare(context: &Context, preparation: &Preparation<'_>) -> Result<Prepa
         loaded,
         base: preparation.base.to_owned(),
         collected: Collected::default(),
+        pinned: preparation.pinned.cloned(),
     })
 }

@@ -103,10 +103,8 @@ pub struct Collected {
 #[must_use]
 pub fn collect(context: &Context, base: &Utf8Path) -> Collected {
     let mut collected = Collected::default();
-    let environment = |name: &str| context.variable(name).map(str::to_owned);
+    collected.provenance = of_machine(context);
     let provenance = &mut collected.provenance;
-    provenance.version = VERSION;
-    provenance.machine = Node::here(&context.host, &environment, None);
     let top = repository(base);
     let top = top.as_deref();
     for name in LOCK_FILES {
@@ -126,6 +124,16 @@ pub fn collect(context: &Context, base: &Utf8Path) -> Collected {
         }
     }
     collected
+}
+
+/// What there is to know of an experiment whose code was kept before: the machine alone.
+pub(super) fn of_machine(context: &Context) -> Provenance {
+    let environment = |name: &str| context.variable(name).map(str::to_owned);
+    Provenance {
+        version: VERSION,
+        machine: Node::here(&context.host, &environment, None),
+        ..Provenance::default()
+    }
 }
 
 type State = (GitState, Vec<u8>, Option<String>);

@@ -101,18 +101,6 @@ pub fn ensure_supervised(
     Ok(true)
 }
 
-/// What a supervisor says of jobs that their place does not take now, before the reason.
-pub(super) const NOT_SENT: &str = "not sent";
-
-/// Why jobs of the experiment in this folder are not handed to their place, if that is so now.
-#[must_use]
-pub fn not_sent(experiment_dir: &camino::Utf8Path) -> Option<String> {
-    let line = last_words(experiment_dir)?;
-    // A time stands before the words.
-    let (_, words) = line.split_once(' ')?;
-    words.starts_with(NOT_SENT).then(|| words.to_owned())
-}
-
 /// What the last supervisor of the experiment in this folder said last: why nobody drives it, where supervisors keep
 /// ending.
 #[must_use]

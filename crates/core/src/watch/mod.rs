@@ -16,12 +16,14 @@
 mod engine;
 mod ensure;
 mod supervisor;
+mod unsent;
 mod verdict;
 mod writer;
 
 pub use engine::Engine;
-pub use ensure::{WatchError, ensure_supervised, last_words, not_sent};
+pub use ensure::{WatchError, ensure_supervised, last_words};
 pub use supervisor::supervise;
+pub use unsent::{NotSent, not_sent};
 
 use crate::model::ExperimentId;
 use crate::plan::Plan;

@@ -28,6 +28,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::WatchError;
 use super::engine::Engine;
+use super::unsent::Unsent;
 use super::writer::{BALLAST, News, Writer};
 use crate::context::Context;
 use crate::executor::{self, Executor, Scheduler};
@@ -165,6 +166,8 @@ struct Supervisor<'a> {
     /// What ran was ended after a failure.
     drained: bool,
     requests: RequestLog,
+    /// What everybody may know of jobs that wait to be sent.
+    unsent: Unsent,
 }
 
 impl<'a> Supervisor<'a> {
@@ -197,6 +200,7 @@ impl<'a> Supervisor<'a> {
             });
         }
         let requests = RequestLog::new(&dir);
+        let unsent = Unsent::new(&dir);
         let (words, heard_words) = mpsc::unbounded_channel();
         Ok(Supervisor {
             context,
@@ -223,6 +227,7 @@ impl<'a> Supervisor<'a> {
             cancelled_all: false,
             drained: false,
             requests,
+            unsent,
         })
     }
 
@@ -236,6 +241,7 @@ impl<'a> Supervisor<'a> {
         let mut terminate = signal(tokio::signal::unix::SignalKind::terminate())?;
         let mut hangup = signal(tokio::signal::unix::SignalKind::hangup())?;
         let mut words = self.heard_words.take().ok_or("it runs already")?;
+        self.make_ready().await;
         self.recover().await?;
         self.engine.begin();
         // What was asked for while nobody listened, or of a process that died before it was done, comes before anything

@@ -5,6 +5,7 @@
 //!                    │  settings.rs     what users write
 //!                    │  directives.rs   settings → options of sbatch, quoted for `#SBATCH`
 //!                    │  script.rs       texts of the scripts (batch.sh.jinja, command.sh.jinja, array.sh.jinja)
+//!                    │  array.rs        many units as one array
 //!                    │  container.rs    pyxis, Apptainer
 //!                    └─ payload.rs      what is sent; the layout of files at the place
 //! ```
@@ -19,6 +20,8 @@
 //! - srun does not take `--cpus-per-task` over from sbatch since 22.05.
 //! - `SLURM_EXPORT_ENV` from `--export=NONE` would empty the environment of the steps as well.
 
+mod archive;
+mod array;
 mod check;
 mod container;
 mod directives;
@@ -37,8 +40,8 @@ mod snapshot;
 mod submit;
 mod words;
 
+pub use array::array;
 pub use payload::{ArraySubmission, Submission, SubmissionFile};
-pub use script::array;
 pub use settings::{ContainerRuntime, Flag, SlurmJobDetails, SlurmSettings, Text};
 
 use camino::{Utf8Path, Utf8PathBuf};

@@ -5,7 +5,7 @@
 //! <E>/<job>/submit/<a>.sh            the batch script, in the first member's folder
 //! <E>/<job>/submit/<a>.command.sh    each member's command
 //! <E>/<job>/submit/<a>.secrets       each member's secrets, if it has any: written when the job is sent, never rendered
-//! <E>/arrays/<key>/batch.sh, keys    an array's script, and its units' keys by index; <index> links to a unit's script
+//! <E>/arrays/<key>/…                 an array's script, and its units' keys and files: each task unpacks its own (array.rs)
 //! <E>/.agent                         links to the agent's executable; made by whoever sends, if it runs there
 //! ```
 
@@ -66,7 +66,7 @@ pub struct SubmissionFile {
     pub executable: bool,
 }
 
-/// Units that are sent as one array: the task with index i runs the script of unit i.
+/// Units that are sent as one array: the task with index i unpacks unit i and runs its script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArraySubmission {
     /// The experiment's folder at the place.
@@ -77,10 +77,10 @@ pub struct ArraySubmission {
     pub job_name: String,
     /// The key of the first unit, which is the array's.
     pub key: String,
-    /// The files that must be in E before the script is sent, beside those of the units.
+    /// The files that must be in E before the script is sent, beside the units' own.
     pub files: Vec<SubmissionFile>,
-    /// Symbolic links to make in E: each one's path, relative to E, and its target.
-    pub links: Vec<(String, String)>,
+    /// The file with the units' files: its path, relative to E, and what it holds.
+    pub units: (String, Vec<u8>),
 }
 
 impl Submission {

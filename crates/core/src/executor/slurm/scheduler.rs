@@ -64,7 +64,7 @@ done
 for array in "$2"/*/keys; do
   [ -f "$array" ] || continue
   folder=${array%/keys}; name=${folder##*/}
-  while IFS= read -r key; do printf 'array %s %s\n' "$name" "$key"; done <"$array"
+  while IFS=' ' read -r key rest; do printf 'array %s %s\n' "$name" "$key"; done <"$array"
 done"#;
 
 /// The connection to a cluster.
@@ -350,6 +350,11 @@ fn read_found(line: &str) -> Found {
 
 #[async_trait]
 impl Scheduler for SlurmScheduler {
+    async fn prepare(&self) {
+        let _ = self.tunnel.agent().await;
+        let _ = self.site.config(&self.context, self.tunnel.as_ref()).await;
+    }
+
     async fn submit(&self, request: &Request) -> Result<Handle, SubmitError> {
         let mut answers = self.submit_many(std::slice::from_ref(request)).await;
         answers
@@ -360,9 +365,7 @@ impl Scheduler for SlurmScheduler {
     async fn submit_many(&self, requests: &[Request]) -> Vec<Result<Handle, SubmitError>> {
         let config = match self.site.config(&self.context, self.tunnel.as_ref()).await {
             Ok(config) => config,
-            Err(ObserveError(words)) => {
-                return vec![Err(SubmitError::Unreachable(words)); requests.len()];
-            }
+            Err(error) => return vec![Err(error.into()); requests.len()],
         };
         let limits = Limits {
             array: config.max_array_size,

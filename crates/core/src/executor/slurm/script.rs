@@ -4,29 +4,30 @@
 //! ```text
 //! Batch   ─ batch.sh.jinja   ─▶ <a>.sh            claims, finds addresses, starts and watches the steps, merges records
 //! Command ─ command.sh.jinja ─▶ <a>.command.sh    exports, secrets, cd, exec
-//! units   ─ array.sh.jinja   ─▶ batch.sh          runs the script of the unit with the task's index
+//! Array   ─ array.sh.jinja   ─▶ batch.sh          unpacks and runs what the unit with the task's index needs
 //! ```
 //!
 //! The escaping is [`quote`], the same that tunnels use.
 
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde::Serialize;
 
-use super::directives;
-use super::payload::{ARRAYS, ArraySubmission, Submission, SubmissionFile};
+use super::array::Array;
 use crate::executor::ExecutorMacros;
 use crate::tunnel::quote;
 
 /// How the templates escape.
 const SHELL: &str = "sh";
 
-const BATCH: &str = include_str!("batch.sh.jinja");
-const COMMAND: &str = include_str!("command.sh.jinja");
-const ARRAY: &str = include_str!("array.sh.jinja");
+/// The templates' names.
+const BATCH: &str = "batch";
+const COMMAND: &str = "command";
+const ARRAY: &str = "array";
 
 /// What the batch script is made from. Fields named `…` in the template with `|safe` are shell text already.
 #[derive(Debug, Serialize)]
@@ -110,17 +111,10 @@ pub(super) struct Command<'a> {
     pub(super) command: String,
 }
 
-#[derive(Serialize)]
-struct Array {
-    count: usize,
-    options: Vec<String>,
-    folder: String,
-}
-
 /// A script can't be made from its template: a mistake in the template, not in what is put in.
 #[derive(Debug, thiserror::Error)]
 #[error("the template of a script is wrong: {0}")]
-pub(super) struct TemplateError(#[from] minijinja::Error);
+pub(super) struct TemplateError(String);
 
 pub(super) fn batch(batch: &Batch<'_>) -> Result<String, TemplateError> {
     fill(BATCH, batch)
@@ -130,7 +124,15 @@ pub(super) fn command(command: &Command<'_>) -> Result<String, TemplateError> {
     fill(COMMAND, command)
 }
 
-fn fill(template: &str, context: impl Serialize) -> Result<String, TemplateError> {
+/// The templates, made ready once: that takes longer than filling one in.
+static TEMPLATES: LazyLock<Result<Environment<'static>, minijinja::Error>> =
+    LazyLock::new(environment);
+
+pub(super) fn array(array: &Array) -> Result<String, TemplateError> {
+    fill(ARRAY, array)
+}
+
+fn environment() -> Result<Environment<'static>, minijinja::Error> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_syntax(
@@ -151,7 +153,24 @@ fn fill(template: &str, context: impl Serialize) -> Result<String, TemplateError
         }
         Ok(())
     });
-    Ok(environment.render_str(template, Serde(context))?)
+    for (name, text) in [
+        (BATCH, include_str!("batch.sh.jinja")),
+        (COMMAND, include_str!("command.sh.jinja")),
+        (ARRAY, include_str!("array.sh.jinja")),
+    ] {
+        environment.add_template(name, text)?;
+    }
+    Ok(environment)
+}
+
+fn fill(name: &str, context: impl Serialize) -> Result<String, TemplateError> {
+    let environment = TEMPLATES
+        .as_ref()
+        .map_err(|error| TemplateError(error.to_string()))?;
+    environment
+        .get_template(name)
+        .and_then(|template| template.render(Serde(context)))
+        .map_err(|error| TemplateError(error.to_string()))
 }
 
 /// The names of this executor's variables: NeMo-Run's.
@@ -283,67 +302,6 @@ pub(super) fn pattern(pattern: &str, job_name: &str) -> Option<String> {
 /// A text that may stand in a comment.
 pub(super) fn comment(text: &str) -> String {
     text.replace(|character: char| character.is_control(), " ")
-}
-
-/// The units as one array: the task with index i runs unit i. `None` if there are none, or they may not share one
-/// ([`Submission::shares_array_with`]).
-#[must_use]
-pub fn array(units: &[Submission]) -> Option<ArraySubmission> {
-    let first = units.first()?;
-    if !units.iter().all(|unit| first.shares_array_with(unit)) {
-        return None;
-    }
-    let folder = format!("{ARRAYS}/{}", first.key);
-    let place = format!("{}/{folder}", first.directory);
-    let own = [
-        format!("--job-name={}", first.job_name),
-        format!("--comment={}", first.comment),
-        format!("--output={}/batch_%A.out", directives::literal_path(&place)),
-    ];
-    let mut options: Vec<String> = first
-        .needs()
-        .map(str::to_owned)
-        .chain(own.iter().map(|option| directives::word(option)))
-        .collect();
-    options.sort_by(|one, other| {
-        one.trim_start_matches('"')
-            .cmp(other.trim_start_matches('"'))
-    });
-    let script = fill(
-        ARRAY,
-        Array {
-            count: units.len(),
-            options,
-            folder: place,
-        },
-    )
-    .ok()?;
-    let keys = units.iter().fold(String::new(), |mut keys, unit| {
-        let _ = writeln!(keys, "{}", unit.key);
-        keys
-    });
-    let file = |name: &str, contents: String, executable| SubmissionFile {
-        path: format!("{folder}/{name}"),
-        contents,
-        executable,
-    };
-    Some(ArraySubmission {
-        directory: first.directory.clone(),
-        script: format!("{folder}/batch.sh"),
-        job_name: first.job_name.clone(),
-        key: first.key.clone(),
-        files: vec![file("batch.sh", script, true), file("keys", keys, false)],
-        links: units
-            .iter()
-            .enumerate()
-            .map(|(index, unit)| {
-                (
-                    format!("{folder}/{index}"),
-                    format!("../../{}", unit.script),
-                )
-            })
-            .collect(),
-    })
 }
 
 #[cfg(test)]

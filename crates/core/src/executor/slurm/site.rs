@@ -1,18 +1,21 @@
 //! What is known of a cluster beside its queue: its limits, its accounting, its bad nodes. Kept in the place's folder.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::queue::LIMIT;
-use crate::context::{Context, create_private_dir, write_file};
-use crate::executor::ObserveError;
+use crate::context::{Context, create_private_dir, replace_file};
+use crate::executor::{ObserveError, SubmitError};
 use crate::model::Timestamp;
 use crate::tunnel::{Cmd, Tunnel};
 
 /// Seconds for which an answer about the configuration is believed.
 const CONFIG_LASTS: f64 = 3600.0;
+/// Seconds for which Slurm may be missing where one was before that counts as an answer.
+const MISSING_FOR: f64 = 600.0;
 /// Seconds for which a node that failed is avoided.
 const BAD_FOR: f64 = 24.0 * 3600.0;
 /// Slurm's own default of MaxArraySize (slurm.conf(5)).
@@ -28,16 +31,61 @@ pub(super) struct Config {
     pub(super) accounting: bool,
 }
 
+/// The configuration is not known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoConfig {
+    /// The place could not be asked, or does not answer now.
+    #[error("{0}")]
+    Unasked(String),
+    /// It was asked, and asking again will not help.
+    #[error("{0}")]
+    NoSlurm(String),
+}
+
+impl From<NoConfig> for ObserveError {
+    fn from(error: NoConfig) -> ObserveError {
+        ObserveError(error.to_string())
+    }
+}
+
+impl From<NoConfig> for SubmitError {
+    fn from(error: NoConfig) -> SubmitError {
+        match error {
+            NoConfig::Unasked(words) => SubmitError::Unreachable(words),
+            NoConfig::NoSlurm(words) => SubmitError::Rejected(words),
+        }
+    }
+}
+
+/// What says that there is no Slurm: a program that is not there (the shell's status 127), or one that finds no slurm.conf
+/// (tried with 22.05: "Could not establish a configuration source").
+pub(super) fn missing(status: i32, stderr: &[u8]) -> Option<String> {
+    let said = String::from_utf8_lossy(stderr);
+    let hint = "is it on PATH there? `pre_command` of the tunnel may load it";
+    match status {
+        127 => Some(format!("no `scontrol` was found; {hint}")),
+        0 => None,
+        _ if said.contains(NO_SOURCE) => Some("its programs find no slurm.conf".to_owned()),
+        _ => None,
+    }
+}
+
+/// What Slurm's programs say where nothing tells them of a cluster.
+const NO_SOURCE: &str = "Could not establish a configuration source";
+
 /// The place's folder.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Site {
     pub(super) folder: Utf8PathBuf,
+    /// Since when there is no Slurm where one was.
+    missing_since: Mutex<Option<Timestamp>>,
 }
 
 impl Site {
     pub(super) fn new(folder: &Utf8Path) -> Site {
         Site {
             folder: folder.to_owned(),
+            missing_since: Mutex::default(),
         }
     }
 
@@ -48,36 +96,54 @@ impl Site {
     fn write<T: Serialize>(&self, name: &str, value: &T) -> std::io::Result<()> {
         create_private_dir(&self.folder)?;
         let text = serde_json::to_vec(value).map_err(std::io::Error::other)?;
-        let temporary = self.folder.join(format!("{name}.{}", std::process::id()));
-        write_file(&temporary, &text, 0o600)?;
-        std::fs::rename(&temporary, self.folder.join(name))
+        replace_file(&self.folder.join(name), &text, 0o600)
     }
 
     /// The cluster's configuration.
     ///
     /// # Errors
-    /// The place can't be asked.
+    /// The place can't be asked, or there is no Slurm there.
     pub(super) async fn config(
         &self,
         context: &Context,
         tunnel: &dyn Tunnel,
-    ) -> Result<Config, ObserveError> {
+    ) -> Result<Config, NoConfig> {
         let now = context.clock.now();
-        if let Some(known) = self.read::<Config>("slurm.json")
+        let known = self.read::<Config>("slurm.json");
+        if let Some(known) = &known
             && (0.0..CONFIG_LASTS).contains(&now.seconds_since(known.asked))
         {
-            return Ok(known);
+            return Ok(known.clone());
         }
         let command = Cmd::new(["scontrol", "show", "config"]).timeout(LIMIT);
         let answer = tunnel
             .run(&command)
             .await
-            .and_then(|finished| finished.ok(&command))
-            .map_err(|error| ObserveError(error.to_string()))?;
+            .map_err(|error| NoConfig::Unasked(error.to_string()))?;
+        if let Some(words) = missing(answer.status, &answer.stderr) {
+            // Where Slurm was once, its file system may only be gone for a while.
+            let since = *self.missing_since().get_or_insert(now);
+            let waits = known.is_some() && now.seconds_since(since) < MISSING_FOR;
+            let place = tunnel.name();
+            return Err(match waits {
+                true => NoConfig::Unasked(format!("Slurm has gone from {place}: {words}")),
+                false => NoConfig::NoSlurm(format!("there is no Slurm on {place}: {words}")),
+            });
+        }
+        let answer = answer
+            .ok(&command)
+            .map_err(|error| NoConfig::Unasked(error.to_string()))?;
+        *self.missing_since() = None;
         let config = read_config(&String::from_utf8_lossy(&answer.stdout), now);
         // Asking again next time is all that comes of not keeping it.
         let _ = self.write("slurm.json", &config);
         Ok(config)
+    }
+
+    fn missing_since(&self) -> std::sync::MutexGuard<'_, Option<Timestamp>> {
+        self.missing_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The nodes to stay away from, as Slurm takes them.
@@ -153,6 +219,30 @@ mod tests {
         let text = "AccountingStorageType = accounting_storage/slurmdbd\n";
         let config = read_config(text, Timestamp(0));
         assert_eq!((config.max_array_size, config.accounting), (1001, true));
+    }
+
+    #[test]
+    fn no_slurm_is_not_a_controller_that_is_down() {
+        let down =
+            "slurm_load_ctl_conf error: Unable to contact slurm controller (connect failure)";
+        for (status, said, expected) in [
+            (127, "", true),
+            (1, down, false),
+            (0, "", false),
+            (
+                1,
+                "scontrol: error: resolve_ctls_from_dns_srv: res_nsearch error: Unknown host\n\
+                 scontrol: error: fetch_config: DNS SRV lookup failed\n\
+                 scontrol: fatal: Could not establish a configuration source",
+                true,
+            ),
+        ] {
+            assert_eq!(
+                missing(status, said.as_bytes()).is_some(),
+                expected,
+                "{said}"
+            );
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::queue::{Row, read_squeue, squeue};
-use crate::context::{Context, create_private_dir, write_file};
+use crate::context::{Context, create_private_dir, replace_file};
 use crate::executor::ObserveError;
 use crate::model::Timestamp;
 use crate::tunnel::Tunnel;
@@ -127,9 +127,7 @@ impl Shared {
 
     fn write(&self, seen: &Snapshot) -> std::io::Result<()> {
         let text = serde_json::to_vec(seen).map_err(std::io::Error::other)?;
-        let temporary = self.folder.join("queue.json.new");
-        write_file(&temporary, &text, 0o600)?;
-        std::fs::rename(&temporary, self.path())
+        replace_file(&self.path(), &text, 0o600)
     }
 
     async fn lock(&self) -> Result<Flock<OwnedFd>, ObserveError> {

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::payload::{AGENT_LINK, Submission, secrets_text};
+use super::archive::Archive;
+use super::array::array;
+use super::payload::{Submission, secrets_text};
 use super::queue::LIMIT;
 use super::words::{Refusal, refusal};
 use crate::context::Context;
@@ -62,10 +64,8 @@ pub(super) async fn submit(
 ) -> Vec<Result<String, SubmitError>> {
     let mut answers: Vec<Option<Result<String, SubmitError>>> = vec![None; requests.len()];
     let mut submissions: BTreeMap<usize, Submission> = BTreeMap::new();
-    let mut archive = Archive {
-        time: u64::try_from(context.clock.now().0 / 1_000_000).unwrap_or(0),
-        ..Archive::default()
-    };
+    let time = u64::try_from(context.clock.now().0 / 1_000_000).unwrap_or(0);
+    let mut archive = Archive::new(time);
     for (number, request) in requests.iter().enumerate() {
         match prepare(context, request, &mut archive) {
             Ok(submission) => {
@@ -74,7 +74,7 @@ pub(super) async fn submit(
             Err(error) => answers[number] = Some(Err(error)),
         }
     }
-    let batches = batches(&submissions, limits, &mut archive);
+    let batches = batches(&submissions, limits, time, &mut archive);
     if !batches.is_empty()
         && let Err(error) = archive.send(tunnel.as_ref()).await
     {
@@ -121,7 +121,7 @@ pub(super) fn id_of(handle: &Handle) -> Option<&str> {
     handle.0.rsplit('/').nth(1)
 }
 
-/// Reads a request and puts its files, its secrets among them, into the archive.
+/// Reads a request and puts its secrets into the archive.
 fn prepare(
     context: &Context,
     request: &Request,
@@ -151,23 +151,20 @@ fn prepare(
             .or_default()
             .push((&secret.variable, value));
     }
-    for file in &submission.files {
-        let mode = if file.executable { 0o700 } else { 0o600 };
-        archive.file(&submission.directory, &file.path, &file.contents, mode);
-    }
     for (member, values) in secrets {
         let text = secrets_text(values.iter().map(|(name, value)| (*name, value.as_str())));
         if let Some(path) = submission.secrets_path(member) {
-            archive.file(&submission.directory, &path, &text, 0o600);
+            archive.file(&submission.directory, &path, text.as_bytes(), 0o600);
         }
     }
     Ok(submission)
 }
 
-/// What can share an array does so, as far as the controller's limit allows.
+/// What can share an array does so, as far as the controller's limit allows. All files go into the archive.
 fn batches(
     submissions: &BTreeMap<usize, Submission>,
     limits: Limits,
+    time: u64,
     archive: &mut Archive,
 ) -> Vec<Batch> {
     let mut alike: Vec<Vec<usize>> = Vec::new();
@@ -181,56 +178,41 @@ fn batches(
             None => alike.push(vec![*number]),
         }
     }
-    alike
-        .into_iter()
-        .flat_map(|requests| {
-            let single = |number: usize| {
-                let submission = &submissions[&number];
-                Batch {
-                    requests: vec![number],
-                    script: submission.script.clone(),
-                    directory: submission.directory.clone(),
-                    dependencies: submission.dependencies.clone(),
-                    exclude: excluded(submission),
-                    tasks: None,
-                }
-            };
-            let array = (requests.len() > 1).then(|| as_array(&requests, submissions, archive));
-            match array.flatten() {
-                Some(array) => vec![array],
-                None => requests.into_iter().map(single).collect(),
+    let mut batches = Vec::with_capacity(alike.len());
+    for requests in alike {
+        let units: Vec<&Submission> = requests.iter().map(|number| &submissions[number]).collect();
+        let whole = (units.len() > 1).then(|| array(&units, time)).flatten();
+        match whole {
+            Some(whole) => {
+                archive.files(&whole.directory, &whole.files);
+                let (path, packed) = &whole.units;
+                archive.file(&whole.directory, path, packed, 0o600);
+                batches.push(Batch {
+                    script: whole.script,
+                    tasks: Some(units.len()),
+                    ..single(&requests, units[0])
+                });
             }
-        })
-        .collect()
+            None => {
+                for (number, unit) in requests.iter().zip(units) {
+                    archive.files(&unit.directory, &unit.files);
+                    batches.push(single(&[*number], unit));
+                }
+            }
+        }
+    }
+    batches
 }
 
-/// Several submissions as one array, whose files go into the archive.
-fn as_array(
-    requests: &[usize],
-    submissions: &BTreeMap<usize, Submission>,
-    archive: &mut Archive,
-) -> Option<Batch> {
-    let first = &submissions[&requests[0]];
-    let units: Vec<Submission> = requests
-        .iter()
-        .map(|number| submissions[number].clone())
-        .collect();
-    let array = super::script::array(&units)?;
-    for file in &array.files {
-        let mode = if file.executable { 0o700 } else { 0o600 };
-        archive.file(&array.directory, &file.path, &file.contents, mode);
-    }
-    for (path, target) in &array.links {
-        archive.link(&array.directory, path, target);
-    }
-    Some(Batch {
-        tasks: Some(requests.len()),
+fn single(requests: &[usize], submission: &Submission) -> Batch {
+    Batch {
         requests: requests.to_vec(),
-        script: array.script,
-        directory: array.directory,
-        dependencies: first.dependencies.clone(),
-        exclude: excluded(first),
-    })
+        script: submission.script.clone(),
+        directory: submission.directory.clone(),
+        dependencies: submission.dependencies.clone(),
+        exclude: excluded(submission),
+        tasks: None,
+    }
 }
 
 fn excluded(submission: &Submission) -> Option<String> {
@@ -279,6 +261,9 @@ async fn sbatch(tunnel: &dyn Tunnel, batch: &Batch, extra: &Extra) -> Result<Str
             .ok_or_else(|| SubmitError::Uncertain(format!("sbatch answered {:?}", answer.trim())));
     }
     let words = words.join("; ");
+    if finished.status == 127 {
+        return Err(SubmitError::Rejected("there is no `sbatch`".to_owned()));
+    }
     Err(match refusal(&said) {
         Refusal::ForGood if words.is_empty() => {
             SubmitError::Rejected(format!("sbatch ended with status {}", finished.status))
@@ -290,7 +275,7 @@ async fn sbatch(tunnel: &dyn Tunnel, batch: &Batch, extra: &Extra) -> Result<Str
 }
 
 /// What a tunnel's error means for a command that may have been run.
-fn unsent(error: TunnelError) -> SubmitError {
+pub(super) fn unsent(error: TunnelError) -> SubmitError {
     let words = error.to_string();
     match error {
         TunnelError::Interrupted { .. } | TunnelError::TimedOut { .. } => {
@@ -301,86 +286,5 @@ fn unsent(error: TunnelError) -> SubmitError {
         | TunnelError::PreCommand { .. }
         | TunnelError::Failed { .. } => SubmitError::Rejected(words),
         _ => SubmitError::Unreachable(words),
-    }
-}
-
-/// What is to be in E.
-#[derive(Default)]
-struct Archive {
-    /// By folder: an archive for each experiment's.
-    folders: BTreeMap<String, tar::Builder<Vec<u8>>>,
-    /// When all of it was written, in seconds since the epoch.
-    time: u64,
-    broken: Option<std::io::Error>,
-}
-
-/// Unpacks an archive and links the agent. `$1`: E, `$2`: the agent or nothing, `$3`: the link.
-const UNPACK: &str = r#"umask 077
-mkdir -p -- "$1" && cd -- "$1" && tar -xf - || exit
-if [ -n "$2" ]; then ln -sfn -- "$2" "$3"; fi"#;
-
-impl Archive {
-    fn add(&mut self, directory: &str, path: &str, mode: u32, kind: tar::EntryType, text: &str) {
-        let builder = self
-            .folders
-            .entry(directory.to_owned())
-            .or_insert_with(|| tar::Builder::new(Vec::new()));
-        let mut header = tar::Header::new_gnu();
-        header.set_entry_type(kind);
-        header.set_mode(mode);
-        // Places remove what has not been touched for weeks.
-        header.set_mtime(self.time);
-        let added = if kind == tar::EntryType::Symlink {
-            header.set_size(0);
-            builder.append_link(&mut header, path, text)
-        } else {
-            header.set_size(text.len() as u64);
-            builder.append_data(&mut header, path, text.as_bytes())
-        };
-        if let Err(error) = added {
-            self.broken.get_or_insert(error);
-        }
-    }
-
-    fn file(&mut self, directory: &str, path: &str, text: &str, mode: u32) {
-        self.add(directory, path, mode, tar::EntryType::Regular, text);
-    }
-
-    fn link(&mut self, directory: &str, path: &str, target: &str) {
-        self.add(directory, path, 0o777, tar::EntryType::Symlink, target);
-    }
-
-    /// Unpacks everything at the place. Nothing was submitted yet, so whatever goes wrong may be tried again.
-    async fn send(self, tunnel: &dyn Tunnel) -> Result<(), SubmitError> {
-        let failed = |error: std::io::Error| {
-            SubmitError::Rejected(format!("its files can't be packed: {error}"))
-        };
-        if let Some(error) = self.broken {
-            return Err(failed(error));
-        }
-        let again = |error: TunnelError| match unsent(error) {
-            SubmitError::Uncertain(words) => SubmitError::Unreachable(words),
-            other => other,
-        };
-        let agent = tunnel.agent().await.map_err(again)?;
-        let agent = agent.map(|path| path.to_string()).unwrap_or_default();
-        for (directory, builder) in self.folders {
-            let bytes = builder.into_inner().map_err(failed)?;
-            let command = Cmd::script(UNPACK, [directory.as_str(), &agent, AGENT_LINK])
-                .stdin(bytes)
-                .timeout(LIMIT);
-            tunnel
-                .run(&command)
-                .await
-                .map_err(again)?
-                .ok(&command)
-                .map_err(|error| match error {
-                    TunnelError::Failed { words, .. } => SubmitError::Rejected(format!(
-                        "its files can't be written to {directory}: {words}"
-                    )),
-                    other => SubmitError::Rejected(other.to_string()),
-                })?;
-        }
-        Ok(())
     }
 }

@@ -180,6 +180,16 @@ impl Bundles {
         })
     }
 
+    /// For looking only: nothing is made. Whoever only asks for [`Bundles::tree_of`] needs no more.
+    #[must_use]
+    pub fn peek(home: &Utf8Path) -> Bundles {
+        Bundles {
+            home: Home {
+                folder: home.join("bundles"),
+            },
+        }
+    }
+
     /// Reads what was selected, and keeps it. Files that are as they were the last time are not read.
     ///
     /// # Errors

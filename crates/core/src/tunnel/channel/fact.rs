@@ -5,8 +5,7 @@ use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::super::TunnelSettings;
-use super::super::transfer::token;
-use crate::context::{Context, create_private_dir, write_file};
+use crate::context::{Context, create_private_dir, replace_file};
 use crate::model::Timestamp;
 
 /// The file in a place's folder.
@@ -83,18 +82,12 @@ impl Facts {
             since: before.map_or_else(|| self.context.clock.now(), |before| before.since),
             words: words.to_owned(),
         };
-        let (Ok(bytes), Ok(token)) = (serde_json::to_vec(&fact), token()) else {
+        let Ok(bytes) = serde_json::to_vec(&fact) else {
             return;
         };
         // A home that was removed is not made again: whoever did that meant it.
-        if !self.context.home.is_dir() || create_private_dir(&self.folder).is_err() {
-            return;
-        }
-        let temporary = self.folder.join(format!(".{FILE}.{token}"));
-        let written = write_file(&temporary, &bytes, 0o600)
-            .and_then(|()| fs_err::rename(&temporary, self.folder.join(FILE)));
-        if written.is_err() {
-            let _ = fs_err::remove_file(&temporary);
+        if self.context.home.is_dir() && create_private_dir(&self.folder).is_ok() {
+            let _ = replace_file(&self.folder.join(FILE), &bytes, 0o600);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!                   ┌─ link is alive ──────────────────────────────▶ Wire: one session with `mizzen-agent serve`
 //! exec ── link() ───┼─ failed a moment ago ──▶ the same error       Plain: a session a command, where the agent can't run
-//!                   └─ else: SshTunnel::connect(Silent) ─ agent? ──▶ a new link, or the error; the pause grows
+//!                   └─ else: SshTunnel::connect(Silent) ─ serve ───▶ a new link, or the error; the pause grows
 //! ```
 //!
 //! A session of ssh takes some round trips and processes on both sides; over serve a command is a frame each way.
@@ -22,9 +22,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use camino::Utf8PathBuf;
+use tokio::io::AsyncWriteExt;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::ship::{MISSING, SEND_LIMIT, Served};
+use super::ssh::Session;
 use super::{
     Cmd, Ended, Input, Login, Output, SshConnection, SshTunnel, Tunnel, TunnelError, TunnelSettings,
 };
@@ -141,6 +144,13 @@ impl Channel {
         let login = if may_log_in { self.login } else { Login::Never };
         let connect = self.settings.connect(&self.context, login, &|_| {});
         let connection = self.within(connect).await?;
+        if let Some((wire, path)) = self.serve(&connection).await? {
+            return Ok(Link {
+                connection,
+                wire: Some(wire),
+                agent: Ok(Some(path)),
+            });
+        }
         let agent = match connection.agent().await {
             // Nothing of the caller's was sent: to the caller these are all the same.
             Err(TunnelError::Interrupted { name, words }) => {
@@ -168,13 +178,42 @@ impl Channel {
         })
     }
 
+    /// Serve, and where its executable is, by one session; `None` where that is not the way.
+    async fn serve(
+        &self,
+        connection: &SshConnection,
+    ) -> Result<Option<(Wire, Utf8PathBuf)>, TunnelError> {
+        let served = Served::new(&self.context, self.settings.job_dir.as_deref())?;
+        let mut session = self
+            .within(connection.session_with(&served.command))
+            .await?;
+        let mut said = self.within(session.line()).await?;
+        if said.as_deref() == Some(MISSING) {
+            // What keeps it from being written shows in what is said next, and in the end.
+            let sent = tokio::time::timeout(SEND_LIMIT, session.stdin.write_all(&served.bytes));
+            if sent.await.is_err() {
+                return Err(self.silent());
+            }
+            said = self.within(session.line()).await?;
+        }
+        let path = said.as_deref().and_then(Served::path);
+        match (self.within(self.taken_over(session)).await?, path) {
+            (Some(wire), Some(path)) => Ok(Some((wire, path))),
+            _ => Ok(None),
+        }
+    }
+
     async fn wire(
         &self,
         connection: &SshConnection,
         agent: &Utf8PathBuf,
     ) -> Result<Option<Wire>, TunnelError> {
         let serve = Cmd::new([agent.as_str(), "serve"]);
-        let session = connection.session_with(&serve).await?;
+        self.taken_over(connection.session_with(&serve).await?)
+            .await
+    }
+
+    async fn taken_over(&self, session: Session) -> Result<Option<Wire>, TunnelError> {
         let (facts, name) = (self.facts.clone(), self.name());
         let ended = move |words: &str| {
             let words = words.to_owned();

@@ -20,7 +20,7 @@ use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::super::ssh::{Session, SessionEnd};
+use super::super::ssh::{Session, SessionEnd, Told};
 use super::super::{Cmd, Ended, Input, Output, TunnelError};
 
 /// How often the other side is asked whether it is there.
@@ -154,6 +154,11 @@ impl Wire {
             Ok(Err(Some(words))) => return Err(unreachable(words)),
             Ok(Err(None)) => {
                 return match session.end.wait().await {
+                    (Some(Told::Pre(status)), words) => Err(TunnelError::PreCommand {
+                        name: name.to_owned(),
+                        status,
+                        words,
+                    }),
                     (Some(_), _) => Ok(None),
                     (None, words) => Err(unreachable(words)),
                 };
@@ -423,14 +428,14 @@ impl<F: FnOnce(&str)> Drive<F> {
                 biased;
                 why = read => why,
                 why = write => why,
-                (status, words) = end.wait() => Why::Broke(Some(end_words(status, words))),
+                (told, words) = end.wait() => Why::Broke(Some(end_words(told, words))),
             }
         };
         let words = match why {
             Why::Dropped => return,
             Why::Broke(Some(words)) => words,
             Why::Broke(None) => match tokio::time::timeout(END_PATIENCE, end.wait()).await {
-                Ok((status, words)) => end_words(status, words),
+                Ok((told, words)) => end_words(told, words),
                 Err(_) => end_words(None, String::new()),
             },
         };
@@ -451,11 +456,11 @@ impl<F> Drop for Drive<F> {
     }
 }
 
-fn end_words(status: Option<i32>, words: String) -> String {
-    match status {
+fn end_words(told: Option<Told>, words: String) -> String {
+    match told {
         _ if !words.is_empty() => words,
-        Some(status) => format!("the agent there ended with status {status}"),
-        None => "the connection is gone".to_owned(),
+        Some(Told::End(status)) => format!("the agent there ended with status {status}"),
+        _ => "the connection is gone".to_owned(),
     }
 }
 

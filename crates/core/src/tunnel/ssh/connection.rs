@@ -302,6 +302,27 @@ pub(in super::super) struct Session {
     pub(in super::super) end: SessionEnd,
 }
 
+impl Session {
+    /// The next line that it says, without its end; `None` if it says no more.
+    ///
+    /// # Errors
+    /// What it says can't be read.
+    pub(in super::super) async fn line(&mut self) -> Result<Option<String>, TunnelError> {
+        loop {
+            if let Some(length) = self.rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.rest.drain(..=length).collect();
+                return Ok(Some(String::from_utf8_lossy(&line[..length]).into_owned()));
+            }
+            let read = self.stdout.read_buf(&mut self.rest).await;
+            match read.map_err(|error| TunnelError::Here(error.to_string()))? {
+                // Lines are short: what is none is for somebody else to read.
+                1.. if self.rest.len() < MOST_SAID => {}
+                _ => return Ok(None),
+            }
+        }
+    }
+}
+
 /// How a session ends. Dropping this cuts it off.
 pub(in super::super) struct SessionEnd {
     child: Child,
@@ -311,9 +332,9 @@ pub(in super::super) struct SessionEnd {
 }
 
 impl SessionEnd {
-    /// Waits for the end: the command's status and its last words; no status if the connection broke. May be dropped and
-    /// called again.
-    pub(in super::super) async fn wait(&mut self) -> (Option<i32>, String) {
+    /// Waits for the end: how the command has ended and its last words; nothing of its end if the connection broke. May be
+    /// dropped and called again.
+    pub(in super::super) async fn wait(&mut self) -> (Option<Told>, String) {
         let mut piece = [0; 4096];
         while let Ok(length @ 1..) = self.errors.read(&mut piece).await {
             self.said.extend_from_slice(&piece[..length]);
@@ -323,15 +344,11 @@ impl SessionEnd {
         }
         let _ = self.child.wait().await;
         let errors = self.script.errors(std::mem::take(&mut self.said));
-        let status = match errors.told {
-            Some(Told::End(status)) => Some(status),
-            _ => None,
-        };
         let words = match (last_words(&errors.own), last_words(&errors.before)) {
             (own, before) if own.is_empty() => before,
             (own, _) => own,
         };
-        (status, words)
+        (errors.told, words)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! the user's own (`ssh -G` names its socket) ─┐
-//! ours: <folder>/<hash>                       ├─ `ssh -O check` ─ alive ──▶ Master
+//! ours: <folder>/<hash>                       ├─ alive? ─ yes ──▶ Master
 //!         └─ <hash>.lock held ── ssh -fNM ────┘
 //! ```
 //!
@@ -21,6 +21,7 @@ use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
 use super::super::TunnelError;
+use super::alive::{self, Heard};
 use super::words::login_failure;
 use super::{Login, SshTunnel};
 use crate::context::{Context, create_private_dir, write_file};
@@ -315,6 +316,11 @@ async fn log_in(
 async fn check(context: &Context, socket: &Utf8Path) -> Result<Option<u32>, TunnelError> {
     if !socket.exists() {
         return Ok(None);
+    }
+    match alive::ask(socket).await {
+        Heard::Process(process) => return Ok(Some(process)),
+        Heard::Nobody => return Ok(None),
+        Heard::Odd => {}
     }
     let mut command = control(context, socket, "check")?;
     let answer = output(&mut command, CONTROL_PATIENCE).await?;

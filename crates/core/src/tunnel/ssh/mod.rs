@@ -8,6 +8,7 @@
 //!
 //! `master.rs` finds, opens and closes masters; `script.rs` wraps commands; `words.rs` reads what ssh says.
 
+mod alive;
 mod connection;
 mod master;
 mod script;
@@ -26,6 +27,7 @@ use crate::context::Context;
 pub use connection::SshConnection;
 pub(super) use connection::{Session, SessionEnd};
 pub use master::{OpenMaster, open_masters};
+pub(super) use script::Told;
 
 /// Jobs are submitted on another machine, reached by `ssh`. Names and fields are NeMo-Run's; `ssh_config` is ours.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

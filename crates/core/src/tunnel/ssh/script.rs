@@ -25,7 +25,7 @@ pub(super) struct Script {
 
 /// How it ended, as it says itself.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(in super::super) enum Told {
     /// The command ended with this status.
     End(i32),
     /// `pre_command` ended with this status.

@@ -14,7 +14,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::ensure::NOT_SENT;
 use super::{Active, Supervisor};
 use crate::executor::{
     CancelError, MemberEnd, Observation, ObserveError, Observed, Request, Scheduler, SubmitError,
@@ -24,6 +23,8 @@ use crate::tunnel::mirror_once;
 
 /// So many units are handed over at once.
 const BATCH: usize = 256;
+/// So many are rendered before others have their turn.
+const AT_A_TIME: usize = 16;
 /// The wait after a place could not be reached or takes no more, at first; doubled each time.
 const PAUSE: Duration = Duration::from_millis(500);
 /// The longest wait.
@@ -131,9 +132,27 @@ impl Supervisor<'_> {
         !self.places[place].executor.capabilities().idempotent
     }
 
+    /// Begins to connect to the places of the experiment, while it is read what is to be done there.
+    pub(super) async fn make_ready(&mut self) {
+        for place in 0..self.places.len() {
+            // An executor whose scheduler can't be made is told of with the jobs that need it.
+            if self.is_elsewhere(place)
+                && let Ok(scheduler) = self.scheduler(place)
+            {
+                tokio::spawn(async move { scheduler.prepare().await });
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+
     /// Hands over what is ready, all that goes with one journey.
     pub(super) async fn start_elsewhere(&mut self, place: usize) -> Result<(), String> {
         let now = Instant::now();
+        if !self.unsent.is_empty() && !self.engine.has_ready(place) {
+            // What waited was cancelled.
+            let executor = self.executor_name(place);
+            self.unsent.clear(&executor);
+        }
         let line = &self.places[place].line;
         if line.sending || line.send_at.is_some_and(|at| at > now) {
             return Ok(());
@@ -149,7 +168,11 @@ impl Supervisor<'_> {
         }
         let scheduler = self.scheduler(place);
         let mut units = Vec::with_capacity(ready.len());
-        for unit in ready {
+        for (number, unit) in ready.into_iter().enumerate() {
+            if number % AT_A_TIME == 0 {
+                // The connection to the place is being made meanwhile.
+                tokio::task::yield_now().await;
+            }
             let attempt = self.engine.attempts(unit) + 1;
             let rendered = match &scheduler {
                 Ok(_) => self.render(unit, attempt),
@@ -373,23 +396,7 @@ impl Supervisor<'_> {
                         }
                     }
                 }
-                let line = &mut self.places[place].line;
-                match later {
-                    None => {
-                        line.pause = Duration::ZERO;
-                        if line.send_at.take().is_some() {
-                            self.say("sent again");
-                        }
-                    }
-                    Some(reason) => {
-                        let pause = longer(&mut line.pause);
-                        line.send_at = Some(now + pause);
-                        self.say(&format!(
-                            "{NOT_SENT}, tried again in {} s: {reason}",
-                            pause.as_secs_f64()
-                        ));
-                    }
-                }
+                self.sent(place, now, later);
             }
             Word::Found {
                 place,
@@ -482,6 +489,34 @@ impl Supervisor<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A batch was sent, or could not be and why.
+    fn sent(&mut self, place: usize, now: Instant, later: Option<String>) {
+        let executor = self.executor_name(place);
+        let line = &mut self.places[place].line;
+        let Some(reason) = later else {
+            line.pause = Duration::ZERO;
+            line.send_at = None;
+            if self.unsent.clear(&executor) {
+                self.say(&format!("{executor}: sent again"));
+            }
+            return;
+        };
+        let pause = longer(&mut line.pause);
+        line.send_at = Some(now + pause);
+        let clock = self.context.clock.now();
+        let again = clock.plus_seconds(pause.as_secs_f64());
+        self.unsent.set(&executor, &reason, clock, again);
+        let seconds = pause.as_secs_f64();
+        self.say(&format!(
+            "{executor}: not sent, tried again in {seconds} s: {reason}"
+        ));
+    }
+
+    fn executor_name(&self, place: usize) -> String {
+        let name = self.plan.executors.keys().nth(place);
+        name.cloned().unwrap_or_default()
     }
 
     /// What a job must not leave at its place is removed there.

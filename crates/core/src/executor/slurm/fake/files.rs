@@ -29,8 +29,8 @@ impl Member {
     }
 }
 
-/// The member whose script a job is, by the layout of the files: `<job>/submit/<a>.sh`, or in an array
-/// `arrays/<key>/<index>`, which links to it.
+/// The member whose script a job is, by the layout of the files: `<job>/submit/<a>.sh`, for a task of an array as its line
+/// of `arrays/<key>/keys` says.
 pub(super) fn guess(job: &Job) -> Option<Member> {
     let given = Utf8Path::new(&job.unit.directory).join(&job.unit.script);
     let mut key = job
@@ -42,14 +42,10 @@ pub(super) fn guess(job: &Job) -> Option<Member> {
     let script = match job.array {
         None => given,
         Some((_, index)) => {
-            let folder = given.parent()?;
-            if let Ok(keys) = std::fs::read_to_string(folder.join("keys")) {
-                key = keys.lines().nth(index as usize)?.to_owned();
-            }
-            match std::fs::canonicalize(folder.join(index.to_string())) {
-                Ok(path) => Utf8PathBuf::from_path_buf(path).ok()?,
-                Err(_) => given,
-            }
+            let keys = std::fs::read_to_string(given.with_file_name("keys")).ok()?;
+            let mut words = keys.lines().nth(index as usize)?.splitn(4, ' ');
+            words.next()?.clone_into(&mut key);
+            Utf8Path::new(&job.unit.directory).join(words.nth(2)?)
         }
     };
     let attempt = script.file_stem()?.parse().ok()?;
