@@ -10,6 +10,7 @@ use mizzen_agent::protocol::{Job, Refusal};
 use mizzen_agent::record::{ExitRecord, Outcome};
 
 use crate::agent::{Agent, JobEnd, Kind};
+use crate::bundles::Bundles;
 use crate::channel::{say, without_content};
 use crate::conclude::Conclude;
 use crate::rank;
@@ -26,11 +27,15 @@ Usage: mizzen-agent work          take commands on stdin, report on stdout, one 
        mizzen-agent conclude --attempt DIR --key KEY --name NAME --ranks N --status S [--log FILE] [--end HOW]
                                  make one record of the ranks' after the step ended with status S
        mizzen-agent serve         run commands for a tunnel, over stdin and stdout
+       mizzen-agent bundle receive|have|list|remove B, bundle link TREE_DIR INTO
+                                 the code kept in the folder B: take a bundle in from stdin, say which of the trees on stdin are
+                                 there, list all with their last use, take away those on stdin, give a job its own copy of one
        mizzen-agent --version | --help
 
 Exit status of `work`: 0 once the channel has closed and the job in hand has ended; of `run` and `rank`: 0 if the job succeeded,
 else the status of the rank that failed first (128 + its signal), 124 after a timeout, 127 if a program could not be
-started, 75 if the job was not taken (claimed by another agent, devices busy, no storage). 2: wrong usage. 70: this
+started, 75 if the job was not taken (claimed by another agent, devices busy, no storage); of `bundle`: 0, or 1 and a line on
+stderr that says why. 2: wrong usage. 70: this
 system does not offer what an agent needs.
 ";
 
@@ -47,6 +52,7 @@ enum Mode {
     Rank(Box<Job>),
     Conclude(Conclude),
     Serve,
+    Bundle(Bundles),
     Say(String),
 }
 
@@ -65,6 +71,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(Mode::Rank(job)) => do_job(Kind::OneTask, *job),
         Ok(Mode::Conclude(conclude)) => return conclude.run(),
         Ok(Mode::Serve) => crate::serve::serve().map_or_else(|error| no_agent(&error), |()| 0),
+        Ok(Mode::Bundle(bundles)) => bundles.run(),
         Err(text) => {
             say(&format!(
                 "{text}\nhint: `mizzen-agent --help` shows the usage"
@@ -86,6 +93,7 @@ fn mode(arguments: &[OsString]) -> Result<Mode, String> {
         ["rank", ..] => rank::job(&arguments[1..]).map(|job| Mode::Rank(Box::new(job))),
         ["conclude", ..] => Conclude::read(&arguments[1..]).map(Mode::Conclude),
         ["serve"] => Ok(Mode::Serve),
+        ["bundle", ..] => Bundles::read(&arguments[1..]).map(Mode::Bundle),
         ["run", _] => Ok(Mode::Run(PathBuf::from(&arguments[1]))),
         ["follow"] => Ok(Mode::Follow { once: false }),
         ["follow", "--once"] => Ok(Mode::Follow { once: true }),

@@ -6,6 +6,7 @@
 //!            ◀── record::ExitRecord ── attempt folder (agent, rank-<r>.log, heartbeat, exit.json)
 //! mirror     ◀── following ──── mizzen-agent follow: what jobs write
 //!            ─── identity ──▶ does that agent still live? what did it leave behind?
+//! bundles ── bundle ──▶ mizzen-agent bundle: trees of code at a place, and in a job's folder
 //! tunnel ── frames::Ask ──▶ mizzen-agent serve ──▶ commands
 //!        ◀── frames::Answer ──┘
 //! ```

@@ -6,10 +6,11 @@
 //!          ├──▶ rank:  a task of a step ─┘                          ├ claim · devices    before anything starts
 //!          ├──▶ conclude: its records, merged                       ├ verdict · oom      what the ends mean
 //!          ├──▶ serve:  a tunnel's commands                         └ tail · writer      what stays on disk
-//!          └──▶ follow: what jobs write, to a mirror
+//!          ├──▶ follow: what jobs write, to a mirror
+//!          └──▶ bundle: the code that a place keeps
 //! ```
 //!
-//! `serve` shares nothing with these: it runs commands for a tunnel (`serve.rs`), and no jobs.
+//! `serve` and `bundle` share nothing with these: one runs commands for a tunnel (`serve.rs`), the other moves files.
 //!
 //! One thread, one `ppoll`: descriptors, signals and timers meet in `agent`, nothing else waits. All of it is Linux:
 //! elsewhere the program says so and ends.
@@ -18,6 +19,8 @@
 mod agent;
 #[cfg(target_os = "linux")]
 mod arguments;
+#[cfg(target_os = "linux")]
+mod bundles;
 #[cfg(target_os = "linux")]
 mod channel;
 #[cfg(target_os = "linux")]

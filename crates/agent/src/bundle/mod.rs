@@ -16,6 +16,8 @@
 //! Pitfalls: the stream is not believed: nothing is written beyond what the manifest says, and no name leads out of the
 //! tree. Several processes may receive one tree at once: each stages for itself, the first rename counts.
 
+mod folders;
+mod format;
 mod hash;
 mod link;
 mod manifest;
@@ -23,6 +25,9 @@ mod place;
 mod receive;
 mod verify;
 
+pub use format::{
+    BLOCK, Block, BundleReader, LARGEST_BLOCK, MAGIC, MOST_BASES, StreamError, changes, decompress,
+};
 pub use hash::{NotAHash, ObjectHash, TreeHash};
 pub use link::{LinkError, link};
 pub use manifest::{Entry, Kind, LARGEST, Manifest, ManifestError, is_below, order, shown};

@@ -39,6 +39,11 @@ impl<'a> Git<'a> {
         Git { context, folder }
     }
 
+    /// The folder that it is told of.
+    pub(crate) fn folder(&self) -> &'a Path {
+        self.folder
+    }
+
     /// A command of git's that reads nothing and changes nothing.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("git");

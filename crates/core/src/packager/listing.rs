@@ -1,6 +1,8 @@
 //! What a packager selected, before anything of it is read.
 
 use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -66,6 +68,59 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// The content from its beginning. A link is followed; what is neither file nor link to one is an error.
+    ///
+    /// # Errors
+    /// It can't be opened.
+    pub fn reader(&self) -> std::io::Result<Box<dyn Read + '_>> {
+        Ok(match self {
+            Source::Path(path) => Box::new(File::open(path)?),
+            Source::Bytes(bytes) => Box::new(&bytes[..]),
+            Source::Spooled { file, offset, len } => Box::new(Part {
+                file,
+                at: *offset,
+                end: offset.saturating_add(*len),
+            }),
+        })
+    }
+
+    /// Both have the same content, or are links with the same target.
+    pub(super) fn same_as(&self, other: &Source) -> std::io::Result<bool> {
+        let link = |source: &Source| match source {
+            Source::Path(path) => path.read_link().ok(),
+            _ => None,
+        };
+        match (link(self), link(other)) {
+            (None, None) => {}
+            (one, other) => return Ok(one == other),
+        }
+        let hash = |source: &Source| -> std::io::Result<blake3::Hash> {
+            let mut hasher = blake3::Hasher::new();
+            std::io::copy(&mut source.reader()?, &mut hasher)?;
+            Ok(hasher.finalize())
+        };
+        Ok(hash(self)? == hash(other)?)
+    }
+}
+
+/// A part of a file, read without moving anybody else's place in it.
+struct Part<'a> {
+    file: &'a File,
+    at: u64,
+    end: u64,
+}
+
+impl Read for Part<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
+        let room = buffer.len().min(left);
+        let read = self.file.read_at(&mut buffer[..room], self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
 /// Something that people should know about what was packed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
@@ -91,6 +146,14 @@ pub enum PackError {
     #[error("{path} can't be read: {reason}")]
     Read {
         /// Which.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// What was packed can't be written.
+    #[error("{path} can't be written: {reason}")]
+    Write {
+        /// Where to.
         path: String,
         /// Why.
         reason: String,

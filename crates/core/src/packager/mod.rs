@@ -16,8 +16,13 @@
 
 pub mod bundle;
 mod git;
+mod git_archive;
+mod hybrid;
+mod lfs;
 mod listing;
+mod pattern;
 mod settings;
+mod tar;
 mod working_tree;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -29,6 +34,8 @@ pub use settings::{
     FileSize, GitArchivePackager, HybridPackager, Packager, PassthroughPackager, PatternPackager,
     Patterns, Size, TotalSize, WorkingTreePackager,
 };
+
+pub use tar::write_tar_gz;
 
 use crate::context::Context;
 
@@ -80,10 +87,10 @@ pub fn list(packager: &Packager, base: &Utf8Path, context: &Context) -> Result<L
     let root = position(packager, base).root;
     match packager {
         Packager::WorkingTree(_) => working_tree::list(&root, context),
-        Packager::Passthrough(_)
-        | Packager::GitArchive(_)
-        | Packager::Pattern(_)
-        | Packager::Hybrid(_) => Ok(Listing {
+        Packager::GitArchive(archive) => git_archive::list(archive, base, context),
+        Packager::Pattern(pattern) => pattern::list(pattern, base),
+        Packager::Hybrid(hybrid) => hybrid::list(hybrid, base, context),
+        Packager::Passthrough(_) => Ok(Listing {
             root,
             ..Listing::default()
         }),

@@ -19,6 +19,7 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use ignore::{WalkBuilder, WalkState};
 
 use super::git::Git;
+use super::lfs;
 use super::listing::{Item, ItemKind, Listing, Note, PackError, Source};
 use crate::context::Context;
 
@@ -26,6 +27,9 @@ use crate::context::Context;
 const IGNORE_FILE: &str = ".mizzenignore";
 /// No tree of code has more files than this.
 const MOST_ITEMS: usize = 1_000_000;
+
+/// So much of a folder that git does not track is looked at for empty folders.
+const MOST_LOOKED_AT: usize = 10_000;
 
 /// How git names a submodule in its index.
 const SUBMODULE: &[u8] = b"160000";
@@ -129,6 +133,7 @@ fn repository(
             None => listing.items.push(item(root, joined(prefix, path))),
         }
     }
+    pointers(&git, prefix, &tracked, context, listing)?;
     let known: HashSet<&[u8]> = within.iter().map(Vec::as_slice).collect();
     let empty: Vec<Vec<u8>> = parts(&folders)
         .filter_map(|path| path.strip_suffix(b"/"))
@@ -161,24 +166,83 @@ fn repository(
     Ok(())
 }
 
+/// Files of LFS whose pointers alone are checked out: their contents, where they are here.
+fn pointers(
+    git: &Git<'_>,
+    prefix: &[u8],
+    tracked: &[u8],
+    context: &Context,
+    listing: &mut Listing,
+) -> Result<(), PackError> {
+    let name = b".gitattributes";
+    let speaks_of_lfs = parts(tracked)
+        .filter_map(|entry| entry.splitn(2, |byte| *byte == b'\t').nth(1))
+        .filter(|path| path.ends_with(name))
+        .filter_map(|path| std::fs::read(git.folder().join(OsStr::from_bytes(path))).ok())
+        .any(|text| text.windows(10).any(|words| words == b"filter=lfs"));
+    if !speaks_of_lfs {
+        return Ok(());
+    }
+    let kept = git.output(&["ls-files", "-z", "--cached", "--", ":(attr:filter=lfs)"])?;
+    let kept: HashSet<&[u8]> = parts(&kept).collect();
+    let found: Vec<(usize, Vec<u8>)> = listing
+        .items
+        .iter()
+        .enumerate()
+        .filter_map(|(number, item)| {
+            let path = item.path.strip_prefix(prefix)?;
+            let ItemKind::File { source, .. } = &item.kind else {
+                return None;
+            };
+            // What can't be read is told of by whoever packs it.
+            (kept.contains(path) && lfs::may_be_pointer(source).unwrap_or(false))
+                .then(|| (number, path.to_owned()))
+        })
+        .collect();
+    for (number, path) in found {
+        let pointer = [(number, path)];
+        if lfs::fill_in(git, &pointer, context, &mut listing.items).is_err() {
+            let shown = String::from_utf8_lossy(&listing.items[number].path).into_owned();
+            listing.notes.push(Note {
+                text: format!("{shown} is only a pointer of Git LFS, and is packed as that"),
+                hint: Some("git lfs pull".to_owned()),
+            });
+        }
+    }
+    Ok(())
+}
+
 fn parts(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes
         .split(|byte| *byte == 0)
         .filter(|part| !part.is_empty())
 }
 
-/// The empty folders at and below a folder that git tracks nothing in. What git ignores within it is left to git, which
-/// names no folder that is ignored itself.
+/// The empty folders at and below a folder that git tracks nothing in. Large ones, in which ignored data may lie, are not
+/// looked through to their end.
 fn empty_folders(top: &Path, path: &[u8], prefix: &[u8], listing: &mut Listing) {
-    let folder = top.join(OsStr::from_bytes(path));
-    let Ok(mut entries) = folder.read_dir() else {
-        return;
-    };
-    if entries.next().is_none() {
-        listing.items.push(Item {
-            path: joined(prefix, path),
-            kind: ItemKind::Folder,
-        });
+    let mut seen = 0;
+    let mut open = vec![path.to_owned()];
+    while let Some(path) = open.pop() {
+        let Ok(entries) = top.join(OsStr::from_bytes(&path)).read_dir() else {
+            continue;
+        };
+        let before = seen;
+        for entry in entries.flatten() {
+            seen += 1;
+            if seen > MOST_LOOKED_AT {
+                return;
+            }
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) && entry.file_name() != ".git" {
+                open.push([&path, b"/".as_slice(), entry.file_name().as_bytes()].concat());
+            }
+        }
+        if seen == before {
+            listing.items.push(Item {
+                path: joined(prefix, &path),
+                kind: ItemKind::Folder,
+            });
+        }
     }
 }
 
