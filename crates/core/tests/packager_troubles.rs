@@ -1,5 +1,7 @@
 //! What can go wrong where code is selected: odd names, odd repositories, odd settings, and archives of what changes.
 
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
 mod packager_support;
 
 use std::collections::BTreeMap;
@@ -651,7 +653,7 @@ fn a_file_that_cant_be_read_is_named() {
     scene.write("r/a", "one");
     scene.repository("r");
     let closed = scene.at("r/a");
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
     let listing = scene.list(TREE, "r").unwrap();
     let answer = scene.archive(&listing, NO_LIMITS);
     // The superuser reads everything.
