@@ -181,7 +181,7 @@ fn what_cant_be_read_is_named() {
     let scene = Scene::new("unreadable");
     scene.write("f/a", "one");
     scene.write("f/closed/b", "two");
-    fs::set_permissions(scene.at("f/closed"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(scene.at("f/closed"), fs::Permissions::from_mode(0o000)).unwrap();
     if scene.at("f/closed").read_dir_utf8().is_ok() {
         // The superuser reads everything.
         return;

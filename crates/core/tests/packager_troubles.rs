@@ -1,5 +1,7 @@
 //! What can go wrong where code is selected: odd names, odd repositories, odd settings, and archives of what changes.
 
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
 mod packager_support;
 
 use std::collections::BTreeMap;
@@ -651,7 +653,7 @@ fn a_file_that_cant_be_read_is_named() {
     scene.write("r/a", "one");
     scene.repository("r");
     let closed = scene.at("r/a");
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
     let listing = scene.list(TREE, "r").unwrap();
     let answer = scene.archive(&listing, NO_LIMITS);
     // The superuser reads everything.
@@ -700,4 +702,72 @@ fn settings_are_checked_as_they_are_read() {
             file: 5_000_000
         }
     );
+}
+
+#[test]
+fn documents_with_packagers_are_checked_at_their_place() {
+    use mizzen_core::config::{Format, Layer, Origin, Override, load};
+    let read = |packager: &str, set: Option<&str>| {
+        let layer = Layer {
+            origin: Origin::File,
+            name: "e.toml".to_owned(),
+            format: Format::Toml,
+            text: format!(
+                "title = \"t\"\nexecutors.here = {{ kind = \"local\"{packager} }}\ntasks = [{{ name = \"a\", run = [\"true\"], executor = \"here\" }}]\n"
+            ),
+        };
+        let set: Vec<Override> = set
+            .iter()
+            .map(|text| Override::parse(text, Origin::CommandLine).unwrap())
+            .collect();
+        let vocabulary = mizzen_core::executor::vocabulary();
+        match load(&[layer], &set, &|_: &str| None, &vocabulary) {
+            Ok(loaded) => loaded.document["executors"]["here"]["packager"].to_string(),
+            Err(failure) => failure.to_string(),
+        }
+    };
+    for (packager, expected) in [
+        (
+            ", packager = \"gitarchive\"",
+            "unknown kind of packager `gitarchive`",
+        ),
+        (
+            ", packager = { kind = \"zip\" }",
+            "unknown kind of packager `zip`",
+        ),
+        (
+            ", packager = { kind = \"git_archive\", reff = 1 }",
+            "did you mean `ref`?",
+        ),
+        (", packager = { max_sise = 1 }", "did you mean `max_size`?"),
+        (
+            ", packager = { max_size = \"a lot\" }",
+            "`a lot` is not a size",
+        ),
+        (
+            ", packager = { kind = \"pattern\" }",
+            "the key `include_pattern` is missing",
+        ),
+        (
+            ", packager = { kind = \"hybrid\", sub_packagers.a.kind = \"zip\" }",
+            "unknown kind of packager `zip`",
+        ),
+        (", packager = 5", "expected `working_tree`, "),
+        // What was written before there were kinds.
+        (", packager = { debug = false }", "{\"debug\":false}"),
+    ] {
+        let said = read(packager, None);
+        assert!(said.contains(expected), "{packager}: {said}");
+    }
+    for (set, expected) in [
+        ("executors.here.packager=git_archive", "\"git_archive\""),
+        (
+            "executors.here.packager.max_size=2GiB",
+            "{\"max_size\":\"2GiB\"}",
+        ),
+        ("executors.here.packager.max_size=100", "{\"max_size\":100}"),
+        ("executors.here.packager.debug=true", "{\"debug\":true}"),
+    ] {
+        assert_eq!(read("", Some(set)), expected, "{set}");
+    }
 }

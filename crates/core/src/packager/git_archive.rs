@@ -36,7 +36,7 @@ pub(super) fn list(
     base: &Utf8Path,
     context: &Context,
 ) -> Result<Listing, PackError> {
-    let base = base.join(&packager.basepath);
+    let base = super::below(base, &packager.basepath);
     let top = top(&base, context)?;
     let git = Git::new(context, top.as_std_path());
     let mut listing = Listing {

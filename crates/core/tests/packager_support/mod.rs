@@ -1,5 +1,7 @@
 //! Repositories and folders to be packed, in folders of a test's own.
 
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;
@@ -27,6 +29,10 @@ impl Drop for Scene {
 }
 
 impl Scene {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "git needs the PATH of whoever runs the tests"
+    )]
     pub(crate) fn new(test: &str) -> Scene {
         let folder = Utf8PathBuf::from_path_buf(std::env::temp_dir())
             .unwrap()
