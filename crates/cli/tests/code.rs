@@ -1,6 +1,5 @@
 //! What code a job ran: recorded, run again, compared, handed on.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
-#![expect(unreachable_pub, reason = "shared by several test crates")]
 
 mod support;
 

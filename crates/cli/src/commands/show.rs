@@ -105,7 +105,7 @@ fn words<'a>(value: &'a Value, name: &str) -> &'a str {
 }
 
 /// For each executor: what its jobs ran.
-fn code_lines(code: &Value) -> Vec<String> {
+pub(crate) fn code_lines(code: &Value) -> Vec<String> {
     let number = |code: &Value, name: &str| code.get(name).and_then(Value::as_u64).unwrap_or(0);
     let mut lines: Vec<String> = Vec::new();
     for code in code.as_object().into_iter().flat_map(|all| all.values()) {
@@ -122,7 +122,7 @@ fn code_lines(code: &Value) -> Vec<String> {
                 bytes(number(code, "bytes")),
                 words(code, "root"),
                 if code.get("in_place") == Some(&Value::Bool(true)) {
-                    ", in which the jobs ran"
+                    "; jobs run in it"
                 } else {
                     ""
                 }

@@ -224,6 +224,8 @@ pub(crate) struct PlanDocument {
     pub(crate) on_failure: String,
     /// The hash of the plan: equal plans, equal fingerprints.
     pub(crate) fingerprint: String,
+    /// The code of the jobs by executor, as it stands now: nothing of it was kept or sent.
+    pub(crate) code: serde_json::Value,
     /// The jobs, in their order.
     pub(crate) jobs: Vec<PlannedJobDocument>,
     /// With `--check`: what the places of the jobs were found to be like.

@@ -257,7 +257,9 @@ fn code_that_is_too_large_is_named_before_anything_is_sent() {
         "{said:?}"
     );
     assert_eq!(
-        laptop.session.json(&["ls", "--json"])["experiments"]
+        laptop
+            .session
+            .json(&["ls", "--json"])
             .as_array()
             .unwrap()
             .len(),

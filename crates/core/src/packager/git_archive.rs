@@ -14,6 +14,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -35,7 +36,7 @@ pub(super) fn list(
     base: &Utf8Path,
     context: &Context,
 ) -> Result<Listing, PackError> {
-    let base = base.join(&packager.basepath);
+    let base = super::below(base, &packager.basepath);
     let top = top(&base, context)?;
     let git = Git::new(context, top.as_std_path());
     let mut listing = Listing {
@@ -394,6 +395,7 @@ pub(super) fn nameless(context: &Context) -> Result<File, PackError> {
             .read(true)
             .write(true)
             .create_new(true)
+            .mode(0o600)
             .open(&path)?;
         std::fs::remove_file(&path)?;
         Ok(file)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::settings::Size;
+use crate::config::Size;
 
 /// The files, links and empty folders that a packager selected.
 #[derive(Debug, Default)]

@@ -31,7 +31,7 @@ pub(crate) use git::{Git, top as repository};
 pub use listing::{Item, ItemKind, Limits, Listing, Note, PackError, Source};
 pub use settings::{
     FileSize, GitArchivePackager, HybridPackager, Packager, PassthroughPackager, PatternPackager,
-    Patterns, Size, TotalSize, WorkingTreePackager,
+    Patterns, TotalSize, WorkingTreePackager,
 };
 
 pub use tar::write_tar_gz;
@@ -65,7 +65,7 @@ pub fn position(packager: &Packager, base: &Utf8Path) -> Position {
         }
         // NeMo-Run's jobs start at the top of what was packed.
         Packager::GitArchive(archive) => {
-            let base = base.join(&archive.basepath);
+            let base = below(base, &archive.basepath);
             Position {
                 root: git::top(&base).unwrap_or(base),
                 inside: String::new(),
@@ -75,6 +75,14 @@ pub fn position(packager: &Packager, base: &Utf8Path) -> Position {
             root: base.to_owned(),
             inside: String::new(),
         },
+    }
+}
+
+/// A folder that settings name, from another one; that one itself if they name none.
+fn below(base: &Utf8Path, folder: &str) -> Utf8PathBuf {
+    match folder {
+        "" | "." => base.to_owned(),
+        folder => base.join(folder),
     }
 }
 
