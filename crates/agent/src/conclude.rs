@@ -307,6 +307,7 @@ mod tests {
             }),
             devices: Vec::new(),
             stragglers: 1,
+            nodes: Vec::new(),
         })
     }
 

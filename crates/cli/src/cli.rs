@@ -7,8 +7,9 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    cancel, completions, devspace, diff, doctor, executors, gc, get, import_nemo, launch, logs, ls,
-    man, plan, repro, retry, rm, run, schema, shell, show, status, supervise, tunnel, wait,
+    cancel, completions, devspace, diff, doctor, executors, export, gc, get, import, import_nemo,
+    launch, logs, ls, man, plan, repro, retry, rm, run, schema, shell, show, status, supervise,
+    tunnel, wait,
 };
 use crate::output::Output;
 use crate::render::{Outcome, style};
@@ -136,6 +137,8 @@ pub(crate) enum Command {
     Executors(executors::ExecutorsArgs),
     Doctor(doctor::DoctorArgs),
     Tunnel(tunnel::TunnelArgs),
+    Export(export::ExportArgs),
+    Import(import::ImportArgs),
     ImportNemo(import_nemo::ImportNemoArgs),
     Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
@@ -172,6 +175,8 @@ impl Command {
             Command::Executors(args) => executors::run(args, surroundings),
             Command::Doctor(args) => doctor::run(args, surroundings),
             Command::Tunnel(args) => tunnel::run(args, surroundings),
+            Command::Export(args) => export::run(args, surroundings),
+            Command::Import(args) => import::run(args, surroundings),
             Command::ImportNemo(args) => import_nemo::run(args, surroundings),
             Command::Schema(args) => schema::run(args, surroundings),
             Command::Completions(args) => completions::run(args, surroundings),

@@ -21,7 +21,7 @@ use mizzen_core::submit::repro::Reprise;
 use mizzen_core::submit::{self, Preparation, PrepareError, Prepared};
 use serde_json::{Value, json};
 
-pub(crate) use flags::OrderedJobArgs;
+pub(crate) use flags::{OrderedJobArgs, SessionArgs};
 
 use crate::report::Report;
 use crate::surroundings::Surroundings;

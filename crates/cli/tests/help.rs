@@ -4,7 +4,7 @@ mod support;
 
 use support::Session;
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 25] = [
     "run",
     "launch",
     "plan",
@@ -16,6 +16,8 @@ const COMMANDS: [&str; 21] = [
     "get",
     "cancel",
     "retry",
+    "diff",
+    "repro",
     "rm",
     "gc",
     "shell",
@@ -23,6 +25,8 @@ const COMMANDS: [&str; 21] = [
     "executors",
     "doctor",
     "tunnel",
+    "export",
+    "import",
     "import-nemo",
     "schema",
     "completions",

@@ -6,7 +6,7 @@ mod support;
 
 use support::{Session, misfits, repository};
 
-const SCHEMAS: [&str; 14] = [
+const SCHEMAS: [&str; 15] = [
     "experiment",
     "status",
     "ls",
@@ -17,6 +17,7 @@ const SCHEMAS: [&str; 14] = [
     "doctor",
     "rm",
     "started",
+    "diff",
     "gc",
     "import-nemo",
     "tunnel",

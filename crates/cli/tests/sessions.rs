@@ -651,3 +651,21 @@ fn a_function_is_handed_to_the_interpreter() {
     assert!(run(&["run", "--env", "A=1", "f.py:main"]).contains("`--env` is not for functions"));
     assert!(run(&["run", "echo", "hi"]).contains("`mizzen run -- echo hi`"));
 }
+
+#[test]
+fn a_time_limit_that_no_cluster_takes_is_shown_where_it_stands() {
+    let session = Session::new();
+    session.write(
+        "mizzen.toml",
+        "[executors.cluster]\nkind = \"slurm\"\ntime = \"2h\"\n",
+    );
+    let said = session.run(&["run", "-e", "cluster", "--", "true"]);
+    assert_eq!(said.status, 2, "{said:?}");
+    for words in [
+        "`2h` is not a time limit",
+        "mizzen.toml:3:8",
+        "^ write minutes, hours:minutes:seconds",
+    ] {
+        assert!(said.stderr.contains(words), "{words}: {}", said.stderr);
+    }
+}

@@ -3,235 +3,15 @@
 //! No test sleeps: time is the cluster's own. Tests with random faults print their seed.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
+mod slurm_place;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use camino::Utf8PathBuf;
-use mizzen_core::context::{Agent, Context, RandomIds, SystemClock};
-use mizzen_core::executor::slurm::fake::{
-    Accounting, Dice, FakeSlurm, Fault, Kind, Settings, Work, WorkEnd, scheduler,
-};
-use mizzen_core::executor::slurm::{SlurmExecutor, SlurmSettings};
-use mizzen_core::executor::{
-    Executor, MemberEnd, Observed, Request, Scheduler, SubmitError, Unit, UnitMember,
-};
-use mizzen_core::model::{
-    CancelMode, Cause, ExperimentId, Handle, JobState, Role, SubmissionKey, Timestamp,
-};
-use mizzen_core::plan::{ExecutorConfig, PlannedJob, Retries};
-use serde_json::{Value, json};
-
-/// Looks at a job until it has ended: no more than so many.
-const LOOKS: usize = 400;
-/// Seconds for which a submission may be on its way (the supervisor's `ON_ITS_WAY`).
-const ON_ITS_WAY: f64 = 20.0;
-
-/// A cluster, and the folder of whoever uses it.
-struct Place {
-    at: Utf8PathBuf,
-    context: Context,
-    slurm: Arc<FakeSlurm>,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.at);
-    }
-}
-
-impl Place {
-    fn new(settings: Settings) -> Place {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let temporary = Utf8PathBuf::from_path_buf(std::env::temp_dir()).unwrap();
-        let at = temporary.join(format!(
-            "mizzen-conformance-{}-{number}",
-            std::process::id()
-        ));
-        std::fs::create_dir_all(&at).unwrap();
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a test reads its own surroundings"
-        )]
-        let path = std::env::var("PATH").unwrap_or_default();
-        let context = Context {
-            home: at.join("home"),
-            workdir: at.clone(),
-            environment: Arc::new([("PATH".to_owned(), path)].into()),
-            host: "here".to_owned(),
-            user: "me".to_owned(),
-            clock: Arc::new(SystemClock),
-            ids: Arc::new(RandomIds),
-            program: "/nowhere/mizzen".into(),
-            agent: Agent::File("/nowhere/mizzen-agent".into()),
-        };
-        let slurm = FakeSlurm::new(&context, settings);
-        let context = slurm.context_of(&context);
-        Place { at, context, slurm }
-    }
-
-    /// A client as it is after its start: without any memory.
-    fn client(&self) -> Box<dyn Scheduler> {
-        scheduler(&settings(json!({})), &self.context, &self.slurm)
-    }
-
-    fn now(&self) -> Timestamp {
-        self.context.clock.now()
-    }
-
-    /// The first attempt of job `number`.
-    fn request(&self, number: u32, more: Value) -> Request {
-        let value = values(more);
-        let config = ExecutorConfig {
-            kind: "slurm".to_owned(),
-            settings: value.as_object().unwrap().clone(),
-        };
-        let job = PlannedJob {
-            name: format!("job-{number}"),
-            task: 0,
-            role: Role {
-                name: format!("job-{number}"),
-                entrypoint: "true".to_owned(),
-                ..Role::default()
-            },
-            secrets: Default::default(),
-            workdir: "/".to_owned(),
-            files: Vec::new(),
-            variables: Vec::new(),
-            launcher: None,
-            retries: Retries::NONE,
-            timeout: None,
-            grace: 30.0,
-        };
-        let experiment = ExperimentId::parse("x1").unwrap();
-        let here = self.at.join("title").join("x1");
-        let unit = Unit {
-            experiment: &experiment,
-            experiment_dir: &here,
-            key: SubmissionKey::new(&experiment, number, 1),
-            attempt: 1,
-            members: vec![UnitMember {
-                code: None,
-                index: number,
-                job: &job,
-                executor: &config,
-                leader: false,
-            }],
-        };
-        SlurmExecutor::new(SlurmSettings::from_value(value).unwrap())
-            .render(&unit)
-            .unwrap()
-    }
-
-    fn requests(&self, numbers: std::ops::Range<u32>, more: &Value) -> Vec<Request> {
-        numbers
-            .map(|number| self.request(number, more.clone()))
-            .collect()
-    }
-
-    /// Sends one, and watches it.
-    async fn send(&self, client: &dyn Scheduler, request: &Request) -> Handle {
-        let handle = client.submit(request).await.unwrap();
-        client.watch(&handle, request);
-        handle
-    }
-
-    /// What is seen of one job now.
-    async fn look(&self, client: &dyn Scheduler, handle: &Handle) -> Vec<Observed> {
-        let seen = client.observe(std::slice::from_ref(handle)).await.unwrap();
-        seen.into_iter().map(|one| one.observed).collect()
-    }
-
-    /// What is seen of a job last, after some seconds.
-    async fn after(&self, seconds: f64, client: &dyn Scheduler, handle: &Handle) -> Observed {
-        self.slurm.advance(seconds);
-        self.look(client, handle).await.pop().unwrap()
-    }
-
-    /// Looks until all have ended: for each its ends, and how the runs before have ended.
-    async fn until_ended(&self, client: &dyn Scheduler, handles: &[Handle]) -> Vec<Story> {
-        let mut stories: BTreeMap<&Handle, Story> = BTreeMap::new();
-        for _ in 0..LOOKS {
-            let open: Vec<Handle> = handles
-                .iter()
-                .filter(|handle| stories.get(handle).is_none_or(|story| story.end.is_none()))
-                .cloned()
-                .collect();
-            if open.is_empty() {
-                return handles.iter().map(|one| stories[one].clone()).collect();
-            }
-            if let Ok(seen) = client.observe(&open).await {
-                for one in seen {
-                    let handle = handles.iter().find(|it| **it == one.handle).unwrap();
-                    let story = stories.entry(handle).or_default();
-                    match one.observed {
-                        Observed::Restarted { count, ends, .. } => {
-                            story.restarts.insert(count, ends);
-                        }
-                        Observed::Ended(ends) => story.end = Some(ends),
-                        _ => {}
-                    }
-                }
-            }
-            self.slurm.advance(client.pace().max(2.0));
-        }
-        panic!("not ended: {:?}\n{:?}", stories, self.slurm.jobs());
-    }
-
-    async fn end(&self, client: &dyn Scheduler, handle: &Handle) -> Verdict {
-        let story = self.until_ended(client, std::slice::from_ref(handle)).await;
-        verdict(story[0].end.as_ref().unwrap())
-    }
-
-    fn id(handle: &Handle) -> String {
-        handle.0.rsplit('/').nth(1).unwrap().to_owned()
-    }
-}
-
-/// How a job went.
-#[derive(Debug, Clone, Default)]
-struct Story {
-    restarts: BTreeMap<u32, Vec<MemberEnd>>,
-    end: Option<Vec<MemberEnd>>,
-}
-
-type Verdict = (JobState, Option<Cause>);
-
-const WELL: Verdict = (JobState::Succeeded, None);
-
-fn failed(cause: Cause) -> Verdict {
-    (JobState::Failed, Some(cause))
-}
-
-fn verdict(ends: &[MemberEnd]) -> Verdict {
-    assert_eq!(ends.len(), 1);
-    (ends[0].state, ends[0].cause)
-}
-
-fn values(more: Value) -> Value {
-    let mut value = json!({"account": "research", "partition": "main", "time": "01:00:00"});
-    let all = value.as_object_mut().unwrap();
-    all.extend(more.as_object().unwrap().clone());
-    value
-}
-
-fn settings(more: Value) -> SlurmSettings {
-    SlurmSettings::from_value(values(more)).unwrap()
-}
-
-fn single() -> Value {
-    json!({"arrays": false})
-}
-
-fn work(seconds: f64, end: WorkEnd, record: Option<f64>) -> Work {
-    Work {
-        seconds,
-        end,
-        record,
-        ..Work::default()
-    }
-}
+use mizzen_core::executor::slurm::fake::{Accounting, Dice, Fault, Kind, Settings, WorkEnd};
+use mizzen_core::executor::{Observed, Request, SubmitError};
+use mizzen_core::model::{CancelMode, Cause, Handle, JobState, Timestamp};
+use serde_json::json;
+use slurm_place::{LOOKS, ON_ITS_WAY, Place, WELL, failed, single, verdict, work};
 
 #[tokio::test]
 async fn a_job_is_sent_found_seen_and_ended() {
@@ -328,6 +108,47 @@ async fn cancelling_ends_what_waits_and_what_runs() {
             assert_eq!((states[1], states[3]), (well, well), "{stories:?}");
             assert_eq!(states[2], JobState::Cancelled, "{stories:?}");
             assert_ne!(states[0], well, "{stories:?}");
+        }
+    }
+}
+
+/// A waiting task of an array leaves no trace when it is cancelled. That it was seen to wait is enough, as long as the
+/// controller would still know of it if it had begun since.
+#[tokio::test]
+async fn a_cancelled_task_that_was_seen_to_wait_has_ended_at_once() {
+    for (min_job_age, at_once) in [(300.0, true), (2.0, false)] {
+        let place = Place::new(Settings {
+            max_running: Some(1),
+            min_job_age,
+            ..Settings::default()
+        });
+        place
+            .slurm
+            .work(|_, _| work(50.0, WorkEnd::Exits(0), Some(0.0)));
+        let client = place.client();
+        let requests = place.requests(0..3, &json!({}));
+        let mut handles = Vec::new();
+        for (answer, request) in client.submit_many(&requests).await.iter().zip(&requests) {
+            let handle = answer.clone().unwrap();
+            client.watch(&handle, request);
+            handles.push(handle);
+        }
+        place.slurm.advance(5.0);
+        client.observe(&handles).await.unwrap();
+        place.slurm.advance(1.5);
+        let cancelled = &handles[1..];
+        client
+            .cancel_many(cancelled, CancelMode::Terminate)
+            .await
+            .unwrap();
+        let seen = client.observe(&handles).await.unwrap();
+        let ended = seen
+            .iter()
+            .filter(|one| cancelled.contains(&one.handle))
+            .all(|one| matches!(&one.observed, Observed::Ended(ends) if ends[0].cause == Some(Cause::Cancelled)));
+        assert_eq!(ended, at_once, "{seen:?}");
+        for story in place.until_ended(client.as_ref(), cancelled).await {
+            assert_eq!(verdict(story.end.as_ref().unwrap()).0, JobState::Cancelled);
         }
     }
 }

@@ -159,7 +159,7 @@ impl Show for Differences {
             return format!("{} and {} are the same\n", document.a, document.b);
         }
         let mut text = String::new();
-        let mut head = |text: &mut String, title: &str| {
+        let head = |text: &mut String, title: &str| {
             if !text.is_empty() {
                 text.push('\n');
             }
@@ -167,7 +167,7 @@ impl Show for Differences {
         };
         if !document.code.is_empty() || document.code_unknown.is_some() {
             head(&mut text, "code");
-            for unknown in &document.code_unknown {
+            if let Some(unknown) = &document.code_unknown {
                 text.push_str(&format!("  {unknown}\n"));
             }
             for file in &document.code {

@@ -11,7 +11,7 @@ use mizzen_core::tunnel::{Session, TunnelSettings};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::output::Output;
-use crate::prepare::{OrderedJobArgs, Source, prepare};
+use crate::prepare::{SessionArgs, Source, prepare};
 use crate::reach::{reach, report};
 use crate::render::Outcome;
 use crate::report::Report;
@@ -30,7 +30,7 @@ Examples:
   mizzen shell -e gpu --nodes 2 --alloc    nodes, and a shell where jobs are submitted")]
 pub(crate) struct ShellArgs {
     #[command(flatten)]
-    jobs: OrderedJobArgs,
+    jobs: SessionArgs,
     /// Only get the nodes; the shell, or the command, runs where jobs are submitted
     #[arg(long)]
     alloc: bool,
@@ -44,7 +44,7 @@ pub(crate) struct ShellArgs {
 /// # Errors
 /// The flags or the configuration are wrong, the executor has no sessions, or its place can't be reached.
 pub(crate) fn run(args: ShellArgs, surroundings: &Surroundings) -> Result<Outcome, Report> {
-    args.jobs.check_for_session()?;
+    let jobs = args.jobs.checked()?;
     let context = &surroundings.context;
     let shell = args.command.is_empty();
     let words = if shell {
@@ -57,7 +57,7 @@ pub(crate) fn run(args: ShellArgs, surroundings: &Surroundings) -> Result<Outcom
             words,
             name: Some("shell".to_owned()),
         },
-        &args.jobs,
+        jobs,
         None,
         surroundings,
     )?;

@@ -64,6 +64,7 @@ pub(crate) fn run(args: ShowArgs, surroundings: &Surroundings) -> Result<Outcome
         nodes: nodes(&view),
         document: record.get("document").cloned().unwrap_or_default(),
         provenance: record.get("provenance").cloned().unwrap_or_default(),
+        repeats: record.get("repeats").filter(|id| !id.is_null()).cloned(),
         imported: record.get("imported").cloned(),
     };
     Ok(Outcome::show(
@@ -104,7 +105,7 @@ fn words<'a>(value: &'a Value, name: &str) -> &'a str {
 }
 
 /// For each executor: what its jobs ran.
-fn code_lines(code: &Value) -> Vec<String> {
+pub(crate) fn code_lines(code: &Value) -> Vec<String> {
     let number = |code: &Value, name: &str| code.get(name).and_then(Value::as_u64).unwrap_or(0);
     let mut lines: Vec<String> = Vec::new();
     for code in code.as_object().into_iter().flat_map(|all| all.values()) {
@@ -121,7 +122,7 @@ fn code_lines(code: &Value) -> Vec<String> {
                 bytes(number(code, "bytes")),
                 words(code, "root"),
                 if code.get("in_place") == Some(&Value::Bool(true)) {
-                    ", in which the jobs ran"
+                    "; jobs run in it"
                 } else {
                     ""
                 }
@@ -243,6 +244,15 @@ impl Show for Origins {
                     .imported
                     .as_ref()
                     .map_or(String::new(), origin_of_history),
+            ),
+            (
+                "repeats",
+                document
+                    .repeats
+                    .as_ref()
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+                    .to_owned(),
             ),
             ("command", shell_line(&document.command)),
             ("in", document.workdir.clone()),

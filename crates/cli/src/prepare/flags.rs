@@ -92,6 +92,60 @@ impl Args for OrderedJobArgs {
     }
 }
 
+/// [`OrderedJobArgs`] for one session at a terminal, for which some of them have no meaning: those are not shown.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SessionArgs(OrderedJobArgs);
+
+/// The flags that are for jobs alone, by their ids.
+const FOR_JOBS: [&str; 4] = ["title", "launcher", "retries", "timeout"];
+
+impl FromArgMatches for SessionArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<SessionArgs, clap::Error> {
+        OrderedJobArgs::from_arg_matches(matches).map(SessionArgs)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
+    }
+}
+
+impl Args for SessionArgs {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        without_those_for_jobs(OrderedJobArgs::augment_args(command))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        without_those_for_jobs(OrderedJobArgs::augment_args_for_update(command))
+    }
+}
+
+fn without_those_for_jobs(command: clap::Command) -> clap::Command {
+    command.mut_args(|argument| {
+        let hidden = FOR_JOBS.contains(&argument.get_id().as_str());
+        argument.hide(hidden)
+    })
+}
+
+impl SessionArgs {
+    /// The arguments.
+    ///
+    /// # Errors
+    /// One was given that has no meaning for a session.
+    pub(crate) fn checked(&self) -> Result<&OrderedJobArgs, Report> {
+        let given = |id: &&&str| {
+            self.0
+                .places
+                .get(**id)
+                .is_some_and(|places| !places.is_empty())
+        };
+        match FOR_JOBS.iter().find(given) {
+            None => Ok(&self.0),
+            Some(id) => Err(Report::usage(format!("`--{id}` is not for sessions"))
+                .hint("it is for jobs: `mizzen run` runs a command as one")),
+        }
+    }
+}
+
 impl OrderedJobArgs {
     /// The same as arguments of a Python function's command line.
     ///
@@ -135,25 +189,6 @@ impl OrderedJobArgs {
     /// A file with executors.
     pub(super) fn executors_file(&self) -> Option<&Utf8PathBuf> {
         self.jobs.executors_file.as_ref()
-    }
-
-    /// Refuses what has no meaning for one session at a terminal.
-    ///
-    /// # Errors
-    /// Such a flag was given.
-    pub(crate) fn check_for_session(&self) -> Result<(), Report> {
-        let jobs = &self.jobs;
-        let others = [
-            ("--title", jobs.title.is_some()),
-            ("--launcher", jobs.launcher.is_some()),
-            ("--retries", jobs.retries.is_some()),
-            ("--timeout", jobs.timeout.is_some()),
-        ];
-        match others.iter().find(|(_, given)| *given) {
-            None => Ok(()),
-            Some((flag, _)) => Err(Report::usage(format!("`{flag}` is not for sessions"))
-                .hint("it is for jobs: `mizzen run` runs a command as one")),
-        }
     }
 
     /// All flags as overrides, in the user's order. `prefix` is the table that the jobs' flags are set in: the one task

@@ -208,6 +208,8 @@ pub(crate) struct ShowDocument {
     pub(crate) document: serde_json::Value,
     /// For each leaf of the document, by its path: where it was set.
     pub(crate) provenance: serde_json::Value,
+    /// The id of the experiment that it repeats; null for those that `mizzen repro` did not make.
+    pub(crate) repeats: Option<serde_json::Value>,
     /// Where it came from, if it ran elsewhere and only its history was imported; null for those that ran here.
     pub(crate) imported: Option<serde_json::Value>,
 }
@@ -222,6 +224,8 @@ pub(crate) struct PlanDocument {
     pub(crate) on_failure: String,
     /// The hash of the plan: equal plans, equal fingerprints.
     pub(crate) fingerprint: String,
+    /// The code of the jobs by executor, as it stands now: nothing of it was kept or sent.
+    pub(crate) code: serde_json::Value,
     /// The jobs, in their order.
     pub(crate) jobs: Vec<PlannedJobDocument>,
     /// With `--check`: what the places of the jobs were found to be like.

@@ -253,14 +253,50 @@ fn code_that_is_too_large_is_named_before_anything_is_sent() {
     let said = laptop.session.run(&["run", "-e", "cluster", "--", "true"]);
     assert_eq!(said.status, 2, "{said:?}");
     assert!(
-        said.stderr.contains("large.bin (2 KiB)") && said.stderr.contains(".mizzenignore"),
+        said.stderr.contains("large.bin (2.0 KiB)") && said.stderr.contains(".mizzenignore"),
         "{said:?}"
     );
     assert_eq!(
-        laptop.session.json(&["ls", "--json"])["experiments"]
+        laptop
+            .session
+            .json(&["ls", "--json"])
             .as_array()
             .unwrap()
             .len(),
         0
+    );
+}
+
+#[test]
+fn an_example_runs_on_the_cluster_as_it_is() {
+    let Some((_, laptop)) = shared(Variant::Plain, "") else {
+        return;
+    };
+    let example = crate::support::repository().join("examples/iris");
+    for entry in std::fs::read_dir(&example).unwrap().flatten() {
+        let text = std::fs::read_to_string(entry.path()).unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        laptop.session.write(&format!("iris/{name}"), &text);
+    }
+    let folder = laptop.session.workdir().join("iris");
+    let said = run(
+        &laptop,
+        &folder,
+        &["launch", "experiment.toml", "-e", "cluster"],
+    );
+    assert_eq!(said.status, 0, "{said:?}");
+    let best = run(&laptop, &folder, &["logs", "iris", "evaluate", "-q"]).stdout;
+    assert!(best.contains("lr"), "{best}");
+    assert_eq!(trees(&laptop).len(), 1);
+    // The same code, on this machine, from what was kept.
+    let here = run(
+        &laptop,
+        &folder,
+        &["repro", "iris", "-e", "local", "--title", "here"],
+    );
+    assert_eq!(here.status, 0, "{here:?}");
+    assert_eq!(
+        run(&laptop, &folder, &["logs", "here", "evaluate", "-q"]).stdout,
+        best
     );
 }

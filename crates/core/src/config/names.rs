@@ -73,6 +73,26 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
     }
 }
 
+/// Checks a time limit as batch systems write it: `minutes`, `minutes:seconds`, `hours:minutes:seconds`, `days-hours`,
+/// `days-hours:minutes`, `days-hours:minutes:seconds` or a word for none.
+#[must_use]
+pub fn is_time_limit(text: &str) -> bool {
+    if ["UNLIMITED", "INFINITE", "-1"].contains(&text.to_ascii_uppercase().as_str()) {
+        return true;
+    }
+    let number = |part: &str| {
+        (1..=9).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let (days, rest) = match text.split_once('-') {
+        Some((days, rest)) if number(days) => (true, rest),
+        Some(_) => return false,
+        None => (false, text),
+    };
+    let parts: Vec<&str> = rest.split(':').collect();
+    // Slurm takes minutes and seconds over 59 and counts on.
+    parts.len() <= 3 && parts.iter().all(|part| number(part)) && (!days || !rest.is_empty())
+}
+
 /// A broken rule: the message, and what to say beside the caret.
 pub(crate) struct Problem {
     pub(crate) message: String,
@@ -163,6 +183,11 @@ pub(crate) fn text_problem(format: &str, text: &str) -> Option<Problem> {
                 label: "write `env:NAME`, `file:PATH` or `cmd:COMMAND`".to_owned(),
             })
         }
+        "time-limit" if !is_time_limit(text) => not_a(
+            text,
+            "a time limit",
+            "write minutes, hours:minutes:seconds (02:00:00) or days-hours (1-12)",
+        ),
         "number" if number_from_text(text).is_none() => not_a(text, "a number", ""),
         "words" => match shlex::split(text) {
             None => Some(Problem {
@@ -176,5 +201,31 @@ pub(crate) fn text_problem(format: &str, text: &str) -> Option<Problem> {
             Some(_) => None,
         },
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_limits() {
+        for good in [
+            "10",
+            "10:00",
+            "00:10:00",
+            "1-12",
+            "1-12:30",
+            "1-12:30:15",
+            "UNLIMITED",
+            "90:90",
+        ] {
+            assert!(is_time_limit(good), "{good}");
+        }
+        for bad in [
+            "", "2h", "1:2:3:4", "-", "1-", "-5", "1-a", "10m", ":", "1:", "0x10",
+        ] {
+            assert!(!is_time_limit(bad), "{bad}");
+        }
     }
 }

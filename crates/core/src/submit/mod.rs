@@ -10,6 +10,7 @@
 //!
 //! Nothing is started here but by [`fn@send`], and that only by the holder of the experiment's lease.
 
+pub mod archive;
 pub mod compare;
 mod control;
 mod create;

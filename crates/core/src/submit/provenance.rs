@@ -102,8 +102,10 @@ pub struct Collected {
 /// Collects what there is to know in `base`, the folder that an experiment is launched from.
 #[must_use]
 pub fn collect(context: &Context, base: &Utf8Path) -> Collected {
-    let mut collected = Collected::default();
-    collected.provenance = of_machine(context);
+    let mut collected = Collected {
+        provenance: of_machine(context),
+        ..Collected::default()
+    };
     let provenance = &mut collected.provenance;
     let top = repository(base);
     let top = top.as_deref();

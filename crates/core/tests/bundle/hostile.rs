@@ -64,10 +64,10 @@ fn a_flipped_byte_is_an_error_or_does_not_matter() {
             fs::remove_dir_all(scene.place()).unwrap();
         }
         assert_eq!(names(&scene.place()), [""; 0], "{place}");
-        if number % 5 == 0 {
-            if let Ok(received) = elsewhere.absorb(&mut damaged.as_slice()) {
-                assert_eq!(received, tree, "{place}");
-            }
+        if number % 5 == 0
+            && let Ok(received) = elsewhere.absorb(&mut damaged.as_slice())
+        {
+            assert_eq!(received, tree, "{place}");
         }
         damaged[place] = stream[place];
     }

@@ -276,7 +276,7 @@ fn what_no_job_can_have_is_refused_by_name() {
 }
 
 #[test]
-fn a_job_has_folders_of_its_own_and_no_way_to_write_into_the_tree() {
+fn what_a_job_writes_into_its_code_is_its_own() {
     let scene = Scene::new();
     scene.write("a/b/file", "text");
     scene.write("a/tool", "#!/bin/sh\n");
@@ -294,13 +294,15 @@ fn a_job_has_folders_of_its_own_and_no_way_to_write_into_the_tree() {
     link(&there, one.as_std_path()).unwrap();
     link(&there, other.as_std_path()).unwrap();
     let facts = |path: &str| fs::metadata(one.join(path)).unwrap();
-    assert_eq!(facts("a/b/file").mode() & 0o777, 0o444);
-    assert_eq!(facts("a/tool").mode() & 0o777, 0o555);
+    assert_eq!(facts("a/b/file").mode() & 0o777, 0o644);
+    assert_eq!(facts("a/tool").mode() & 0o777, 0o755);
     assert_eq!(facts("a/tool").mtime(), FIXED_TIME);
     assert_eq!(facts("a").mode() & 0o777, 0o700);
     fs::write(one.join("a/b/result"), "mine").unwrap();
-    fs::remove_file(one.join("a/b/file")).unwrap();
+    fs::write(one.join("a/b/file"), "mine").unwrap();
     let manifest = scene.bundles().manifest(&packed.tree).unwrap().unwrap();
+    verify(&there, &manifest, true).unwrap();
+    fs::remove_file(one.join("a/b/file")).unwrap();
     verify(&there, &manifest, true).unwrap();
     assert_eq!(contents(other.as_std_path()), contents(&there));
     // Once more: what the job has made of it stays.

@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::config::duration::Timespan;
+use crate::config::names::is_time_limit;
 use crate::model::Env;
 use crate::packager::Packager;
 use crate::tunnel::TunnelSettings;
@@ -24,6 +25,7 @@ pub struct SlurmSettings {
     pub job_name_prefix: Option<String>,
     /// Slurm's time limit: "minutes", "minutes:seconds", "hours:minutes:seconds", "days-hours", "days-hours:minutes",
     /// "days-hours:minutes:seconds" or "UNLIMITED".
+    #[schemars(extend("x-mizzen-format" = "time-limit"))]
     pub time: String,
     /// Nodes.
     #[schemars(range(min = 1, max = 65536))]
@@ -453,7 +455,7 @@ impl SlurmSettings {
         if let Some(words) = super::directives::problem(self) {
             return Some(words);
         }
-        if !is_time(&self.time) {
+        if !is_time_limit(&self.time) {
             return Some(format!(
                 "time: `{}` is not one of Slurm's times: write minutes, minutes:seconds, hours:minutes:seconds, days-hours, \
                  days-hours:minutes or days-hours:minutes:seconds",
@@ -577,24 +579,6 @@ pub(super) struct Size {
     pub(super) by_ntasks: bool,
 }
 
-/// One of sbatch's forms of a time limit (sbatch(1), `--time`).
-fn is_time(text: &str) -> bool {
-    if ["UNLIMITED", "INFINITE", "-1"].contains(&text.to_ascii_uppercase().as_str()) {
-        return true;
-    }
-    let number = |part: &str| {
-        (1..=9).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
-    };
-    let (days, rest) = match text.split_once('-') {
-        Some((days, rest)) if number(days) => (true, rest),
-        Some(_) => return false,
-        None => (false, text),
-    };
-    let parts: Vec<&str> = rest.split(':').collect();
-    // Slurm takes minutes and seconds over 59 and counts on.
-    parts.len() <= 3 && parts.iter().all(|part| number(part)) && (!days || !rest.is_empty())
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -603,27 +587,6 @@ mod tests {
 
     fn refused(settings: serde_json::Value) -> String {
         SlurmSettings::from_value(settings).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn times_are_slurms() {
-        for good in [
-            "10",
-            "10:00",
-            "00:10:00",
-            "1-12",
-            "1-12:30",
-            "1-12:30:15",
-            "UNLIMITED",
-            "90:90",
-        ] {
-            assert!(is_time(good), "{good}");
-        }
-        for bad in [
-            "", "2h", "1:2:3:4", "-", "1-", "-5", "1-a", "10m", ":", "1:", "0x10",
-        ] {
-            assert!(!is_time(bad), "{bad}");
-        }
     }
 
     #[test]

@@ -29,6 +29,9 @@ pub(super) struct Config {
     pub(super) max_array_size: usize,
     /// Ended jobs can be asked for when the controller has forgotten them.
     pub(super) accounting: bool,
+    /// For how many seconds the controller keeps what has ended, at least; 0 if it does not say.
+    #[serde(default)]
+    pub(super) min_job_age: f64,
 }
 
 /// The configuration is not known.
@@ -181,6 +184,9 @@ fn read_config(text: &str, now: Timestamp) -> Config {
         max_array_size: value("MaxArraySize")
             .and_then(|text| text.parse().ok())
             .unwrap_or(MAX_ARRAY_SIZE),
+        min_job_age: value("MinJobAge")
+            .and_then(|text| text.split(' ').next()?.parse().ok())
+            .unwrap_or(0.0),
         accounting: value("AccountingStorageType")
             .is_some_and(|kind| !kind.ends_with("none") && kind != "(null)"),
     }
@@ -213,9 +219,10 @@ mod tests {
     #[test]
     fn configuration() {
         let text = "Configuration data as of now\nAccountingStorageType   = accounting_storage/none\n\
-                    MaxArraySize            = 11\n";
+                    MaxArraySize            = 11\nMinJobAge               = 300 sec\n";
         let config = read_config(text, Timestamp(0));
         assert_eq!((config.max_array_size, config.accounting), (11, false));
+        assert_eq!(config.min_job_age, 300.0);
         let text = "AccountingStorageType = accounting_storage/slurmdbd\n";
         let config = read_config(text, Timestamp(0));
         assert_eq!((config.max_array_size, config.accounting), (1001, true));

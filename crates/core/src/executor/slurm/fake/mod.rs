@@ -43,6 +43,7 @@ mod cluster;
 mod control;
 mod faults;
 mod files;
+mod ground;
 mod job;
 mod print;
 mod sbatch;
@@ -59,6 +60,7 @@ use tokio::sync::Notify;
 pub use cluster::{Accepted, FakeClock};
 pub use faults::{Dice, Fault, Kind};
 pub use files::Member;
+pub use ground::Ground;
 pub use job::{Work, WorkEnd};
 
 use cluster::{Cluster, SECOND};

@@ -3,52 +3,22 @@
 use std::time::Duration;
 
 use super::*;
-use crate::context::{Agent, RandomIds, SystemClock};
 use crate::tunnel::Finished;
 
 /// A cluster and a folder.
-struct Place {
-    _folder: Folder,
-    at: Utf8PathBuf,
-    slurm: Arc<FakeSlurm>,
-}
+struct Place(Ground);
 
-struct Folder(Utf8PathBuf);
+impl std::ops::Deref for Place {
+    type Target = Ground;
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+    fn deref(&self) -> &Ground {
+        &self.0
     }
 }
 
 impl Place {
     fn new(settings: Settings) -> Place {
-        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let temporary = Utf8PathBuf::from_path_buf(std::env::temp_dir()).unwrap();
-        let at = temporary.join(format!("mizzen-fake-slurm-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&at).unwrap();
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a test reads its own surroundings"
-        )]
-        let path = std::env::var("PATH").unwrap_or_default();
-        let context = Context {
-            home: at.join("home"),
-            workdir: at.clone(),
-            environment: Arc::new([("PATH".to_owned(), path)].into()),
-            host: "here".to_owned(),
-            user: "me".to_owned(),
-            clock: Arc::new(SystemClock),
-            ids: Arc::new(RandomIds),
-            program: "/nowhere/mizzen".into(),
-            agent: Agent::File("/nowhere/mizzen-agent".into()),
-        };
-        Place {
-            slurm: FakeSlurm::new(&context, settings),
-            _folder: Folder(at.clone()),
-            at,
-        }
+        Place(Ground::new(settings).unwrap())
     }
 
     /// Writes the script of a job's first attempt, and gives its path.
