@@ -528,6 +528,9 @@ fn patterns_are_those_of_a_shell() {
             assert_eq!(paths, expected, "{pattern}");
         }
     }
+    let above = r#"{"kind":"pattern","include_pattern":"../*.py","relative_path":".."}"#;
+    let from_below = scene.tree(above, &format!("{folder}/sub"));
+    assert_eq!(from_below, ["a.py: a.py", "b.py: b.py"]);
     let before = everything(&scene.folder);
     for (pattern, words) in [
         ("--output=x", "no file fits"),

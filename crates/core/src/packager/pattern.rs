@@ -159,15 +159,14 @@ fn found(pattern: &str, base: &Utf8Path) -> Result<Vec<PathBuf>, PackError> {
         return Ok(files);
     }
     // No sign has a meaning in the folders that the pattern starts from.
-    let (start, rest) = match path.strip_prefix(clean(base.as_std_path())) {
-        Ok(rest) if !Utf8Path::new(pattern).is_absolute() => {
-            (clean(base.as_std_path()), rest.to_owned())
-        }
-        _ => {
-            let rest = path.strip_prefix("/").unwrap_or(&path).to_owned();
-            (PathBuf::from("/"), rest)
-        }
-    };
+    let base = clean(base.as_std_path());
+    let start: PathBuf = path
+        .components()
+        .zip(base.components())
+        .take_while(|(one, other)| one == other)
+        .map(|(part, _)| part)
+        .collect();
+    let rest = path.strip_prefix(&start).unwrap_or(&path);
     let parts = rest
         .iter()
         .map(|part| Part::new(&part.to_string_lossy()))
