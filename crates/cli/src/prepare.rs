@@ -17,6 +17,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use mizzen_core::config::{self, Format, Layer, Origin, Override, Vocabulary};
 use mizzen_core::context::Context;
 use mizzen_core::executor;
+use mizzen_core::store::Store;
 use mizzen_core::submit::repro::Reprise;
 use mizzen_core::submit::{self, Preparation, PrepareError, Prepared};
 use serde_json::{Value, json};
@@ -169,6 +170,8 @@ pub(crate) fn prepare(
 /// Code that is to be sent can't be packed.
 pub(crate) fn package(surroundings: &Surroundings, prepared: &mut Prepared) -> Result<(), Report> {
     let output = &surroundings.output;
+    // Nothing is written beside a store that can't be used.
+    drop(Store::open_existing(&surroundings.context.home)?);
     for note in prepared.package(&surroundings.context, true)? {
         output.say(&format!("note: {}", note.text));
         if let Some(hint) = &note.hint {

@@ -418,8 +418,11 @@ mod tests {
             let changes = changes(&base, &target);
             let made = apply(&base, &changes).unwrap();
             prop_assert_eq!(Manifest::parse(&made), Ok(target));
+            // What was cut may still make a manifest; its hash is another one then, which whoever receives it compares.
             for cut in 0..changes.len() {
-                prop_assert!(apply(&base, &changes[..cut]).is_err() || cut == 0 || base.entries().is_empty());
+                if let Ok(part) = apply(&base, &changes[..cut]) {
+                    prop_assert!(part == made || TreeHash::of(&part) != TreeHash::of(&made));
+                }
             }
         }
 

@@ -133,7 +133,7 @@ impl Show for Collected {
             0 => "nothing to remove here: all kept code belongs to an experiment\n".to_owned(),
             items => format!(
                 "{}, {} {verb}\n",
-                count(items, "file or folder"),
+                count(items, "item"),
                 bytes(document.bytes)
             ),
         });
