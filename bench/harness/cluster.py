@@ -62,7 +62,9 @@ class Cluster:
             self.port = free.getsockname()[1]
         with open(file("sshd_config"), "w", encoding="utf-8") as config:
             config.write(
-                f'SetEnv "SLURM_CONF={self.environment["SLURM_CONF"]}" "PATH={os.environ["PATH"]}"\n'
+                # The account's own login files take what they take, in each session of whoever comes by ssh; here bash is told
+                # that it is no first shell and leaves them out.
+                f'SetEnv "SHLVL=1" "SLURM_CONF={self.environment["SLURM_CONF"]}" "PATH={os.environ["PATH"]}"\n'
                 f"ListenAddress 127.0.0.1\nPort {self.port}\nHostKey {file('host_key')}\n"
                 f"AuthorizedKeysFile {file('authorized_keys')}\nPidFile none\nStrictModes no\nUsePAM no\n"
                 "PasswordAuthentication no\nPermitRootLogin yes\nMaxStartups 100\nMaxSessions 500\nUseDNS no\nSubsystem sftp internal-sftp\n"

@@ -57,6 +57,7 @@ fn graph(nodes: u32) -> Plan {
     };
     Plan {
         title: "graph".to_owned(),
+        code: Default::default(),
         description: String::new(),
         on_failure: OnFailure::Continue,
         executors: [(
