@@ -6,14 +6,13 @@ import contextlib
 import os
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
-import time
 from typing import Dict, Iterator, List, Optional
 
 from . import measure, ours
 from .measure import NotMeasured
+from .sshd import Sshd, until
 
 
 class Cluster:
@@ -25,7 +24,7 @@ class Cluster:
         self.login = tempfile.mkdtemp(prefix="mzl-")
         os.chmod(self.folder, 0o755)
         self.work = work
-        self._sshd: Optional["subprocess.Popen[bytes]"] = None
+        self._sshd: Optional[Sshd] = None
         self.jobs = os.path.join(self.login, "jobs")
         os.mkdir(self.jobs)
         # Everything goes down when this program ends, however it ends: the script holds the other end of the pipe.
@@ -49,41 +48,11 @@ class Cluster:
             raise
 
     def _start_sshd(self) -> None:
-        program = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
-        if program is None:
-            raise NotMeasured("there is no sshd")
-        os.makedirs("/run/sshd", exist_ok=True)
-        file = lambda name: os.path.join(self.login, name)  # noqa: E731
-        for name in ("host_key", "key"):
-            measure.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", file(name)])
-        shutil.copy(file("key.pub"), file("authorized_keys"))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        with open(file("sshd_config"), "w", encoding="utf-8") as config:
-            config.write(
-                # The account's own login files take what they take, in each session of whoever comes by ssh; here bash is told
-                # that it is no first shell and leaves them out.
-                f'SetEnv "SHLVL=1" "SLURM_CONF={self.environment["SLURM_CONF"]}" "PATH={os.environ["PATH"]}"\n'
-                f"ListenAddress 127.0.0.1\nPort {self.port}\nHostKey {file('host_key')}\n"
-                f"AuthorizedKeysFile {file('authorized_keys')}\nPidFile none\nStrictModes no\nUsePAM no\n"
-                "PasswordAuthentication no\nPermitRootLogin yes\nMaxStartups 100\nMaxSessions 500\nUseDNS no\nSubsystem sftp internal-sftp\n"
-            )
-        with open(file("host_key.pub"), encoding="utf-8") as key, open(file("known_hosts"), "w", encoding="utf-8") as known:
-            known.write(f"[127.0.0.1]:{self.port} {key.read()}")
-        with open(file("ssh_config"), "w", encoding="utf-8") as config:
-            config.write(
-                f"Host box\n  HostName 127.0.0.1\n  Port {self.port}\n  User root\n  IdentityFile {file('key')}\n"
-                f"  IdentitiesOnly yes\n  UserKnownHostsFile {file('known_hosts')}\n  StrictHostKeyChecking yes\n"
-            )
-        self._sshd = subprocess.Popen(
-            [program, "-D", "-e", "-f", file("sshd_config")],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        until(lambda: subprocess.run([*self.ssh(), "true"], capture_output=True).returncode == 0, "sshd answers")
+        # The account's own login files take what they take, in each session of whoever comes by ssh; here bash is told that it
+        # is no first shell and leaves them out.
+        settings = f'SetEnv "SHLVL=1" "SLURM_CONF={self.environment["SLURM_CONF"]}" "PATH={os.environ["PATH"]}"\n'
+        self._sshd = Sshd(self.login, settings)
+        self.port = self._sshd.port
 
     def known_ssh(self) -> str:
         """A folder for PATH in which `ssh` knows the login node's key, for programs that can't be told of it."""
@@ -97,7 +66,7 @@ class Cluster:
         return folder
 
     def ssh(self) -> List[str]:
-        return ["ssh", "-F", os.path.join(self.login, "ssh_config"), "-o", "BatchMode=yes", "box"]
+        return self._sshd.ssh()
 
     def run(self, *argv: str) -> str:
         """A command on the login node, without ssh."""
@@ -128,19 +97,11 @@ class Cluster:
 
     def close(self) -> None:
         if self._sshd is not None:
-            measure.end(self._sshd)
+            self._sshd.close()
         self._script.stdin.close()
         self._script.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.rmtree(self.login, ignore_errors=True)
-
-
-def until(condition, what: str, limit: float = 60, pause: float = 0.05) -> None:
-    deadline = time.monotonic() + limit
-    while not condition():
-        if time.monotonic() > deadline:
-            raise NotMeasured(f"not within {limit:g} s: {what}")
-        time.sleep(pause)
 
 
 @contextlib.contextmanager

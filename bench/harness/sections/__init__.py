@@ -1,6 +1,6 @@
 """One file a section, each with `measured(bench)`, which answers with a `report.Section`; in the report's order."""
 
-from . import agent, chain, graph, jobs, listing, logs, memory, python, slurm, start
+from . import agent, chain, graph, jobs, listing, logs, memory, packing, python, slurm, start
 
 SECTIONS = {
     "start": start,
@@ -10,6 +10,7 @@ SECTIONS = {
     "graph": graph,
     "memory": memory,
     "logs": logs,
+    "packing": packing,
     "agent": agent,
     "python": python,
     "slurm": slurm,

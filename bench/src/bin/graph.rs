@@ -6,6 +6,7 @@
 //!
 //! Prints one JSON object: seconds, and transitions a second (a start and an end are two). Usage: `graph [NODES] [FOLDER]`.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Instant;
 
@@ -57,7 +58,6 @@ fn graph(nodes: u32) -> Plan {
     };
     Plan {
         title: "graph".to_owned(),
-        code: Default::default(),
         description: String::new(),
         on_failure: OnFailure::Continue,
         executors: [(
@@ -69,6 +69,7 @@ fn graph(nodes: u32) -> Plan {
         )]
         .into(),
         tasks: (0..nodes).map(task).collect(),
+        code: BTreeMap::new(),
         files: Vec::new(),
         groups: Vec::new(),
         jobs: (0..nodes).map(job).collect(),

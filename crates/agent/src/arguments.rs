@@ -68,7 +68,10 @@ pub(crate) fn main() -> ExitCode {
         Ok(Mode::Follow { once }) => {
             crate::follow::follow(once).map_or_else(|error| no_agent(&error), |()| 0)
         }
-        Ok(Mode::Rank(job)) => do_job(Kind::OneTask, *job),
+        Ok(Mode::Rank(job)) => {
+            rank::record_node(&job);
+            do_job(Kind::OneTask, *job)
+        }
         Ok(Mode::Conclude(conclude)) => return conclude.run(),
         Ok(Mode::Serve) => crate::serve::serve().map_or_else(|error| no_agent(&error), |()| 0),
         Ok(Mode::Bundle(bundles)) => bundles.run(),

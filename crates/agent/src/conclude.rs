@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mizzen_agent::node;
 use mizzen_agent::protocol::{CLAIM, EXIT_RECORD};
 use mizzen_agent::record::{
     ExitRecord, FirstFailure, LAST_LINES, Outcome, RECORD_VERSION, RankExit,
@@ -247,6 +248,7 @@ impl Conclude {
             first_failure,
             devices: Vec::new(),
             stragglers: there().map(|record| record.stragglers).sum(),
+            nodes: node::read_all(Path::new(&self.attempt)),
         }
     }
 }
@@ -305,6 +307,7 @@ mod tests {
             }),
             devices: Vec::new(),
             stragglers: 1,
+            nodes: Vec::new(),
         })
     }
 

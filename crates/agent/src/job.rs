@@ -461,6 +461,7 @@ impl JobInHand {
                 first_failure,
                 devices: self.devices.names.clone(),
                 stragglers: if index == 0 { stragglers } else { 0 },
+                nodes: Vec::new(),
             };
             records.push((folder, record));
         }

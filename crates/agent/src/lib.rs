@@ -19,6 +19,7 @@ pub mod bundle;
 pub mod following;
 pub mod frames;
 pub mod identity;
+pub mod node;
 pub mod process_table;
 pub mod protocol;
 pub mod record;

@@ -27,6 +27,7 @@ mod channel;
 mod claim;
 #[cfg(target_os = "linux")]
 mod clock;
+#[cfg(target_os = "linux")]
 mod code;
 #[cfg(target_os = "linux")]
 mod conclude;

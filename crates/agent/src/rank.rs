@@ -15,7 +15,9 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::path::Path;
 
+use mizzen_agent::node::Node;
 use mizzen_agent::protocol::{Job, Member, Rank};
 
 use crate::options::Options;
@@ -70,6 +72,26 @@ pub(crate) fn job(arguments: &[OsString]) -> Result<Job, String> {
         devices: None,
         heartbeat: HEARTBEAT,
     })
+}
+
+/// Writes down what the machine is, once a machine. It is for the record alone: what goes wrong is nobody's concern.
+pub(crate) fn record_node(job: &Job) {
+    let is_another = env::var("SLURM_LOCALID").is_ok_and(|local| local != "0");
+    let Some(member) = job.members.first().filter(|_| !is_another) else {
+        return;
+    };
+    let attempt = member.log_dir.as_ref().unwrap_or(&member.attempt_dir);
+    let program = member.ranks.first().and_then(|rank| rank.argv.first());
+    let host = nix::unistd::gethostname().map_or_else(
+        |_| "node".into(),
+        |name| name.to_string_lossy().into_owned(),
+    );
+    let node = Node::here(
+        &host,
+        &|name| env::var(name).ok(),
+        program.map(String::as_str),
+    );
+    let _ = node.write(Path::new(attempt));
 }
 
 /// What a program of several ranks reads, where nobody has set it: the names are PyTorch's, the facts Slurm's.

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::node::Node;
+
 /// The version of the record's form that this build writes.
 pub const RECORD_VERSION: u32 = 1;
 /// At most so many of a rank's last lines are kept in the record.
@@ -44,6 +46,10 @@ pub struct ExitRecord {
     /// Processes that outlived the ranks and were ended by the agent.
     #[serde(default)]
     pub stragglers: u32,
+    /// The machines that it ran on, where several may have been ([`crate::node`]); of a job of this machine the experiment's
+    /// record has it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<Node>,
 }
 
 /// Why an attempt ended.

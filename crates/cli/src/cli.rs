@@ -7,8 +7,9 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    cancel, completions, devspace, doctor, executors, get, import_nemo, launch, logs, ls, man,
-    plan, retry, rm, run, schema, shell, show, status, supervise, tunnel, wait,
+    cancel, completions, devspace, diff, doctor, executors, export, gc, get, import, import_nemo,
+    launch, logs, ls, man, plan, repro, retry, rm, run, schema, shell, show, status, supervise,
+    tunnel, wait,
 };
 use crate::output::Output;
 use crate::render::{Outcome, style};
@@ -127,12 +128,17 @@ pub(crate) enum Command {
     Get(get::GetArgs),
     Cancel(cancel::CancelArgs),
     Retry(retry::RetryArgs),
+    Diff(diff::DiffArgs),
+    Repro(repro::ReproArgs),
     Rm(rm::RmArgs),
+    Gc(gc::GcArgs),
     Shell(shell::ShellArgs),
     Devspace(devspace::DevspaceArgs),
     Executors(executors::ExecutorsArgs),
     Doctor(doctor::DoctorArgs),
     Tunnel(tunnel::TunnelArgs),
+    Export(export::ExportArgs),
+    Import(import::ImportArgs),
     ImportNemo(import_nemo::ImportNemoArgs),
     Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
@@ -160,12 +166,17 @@ impl Command {
             Command::Get(args) => get::run(args, surroundings),
             Command::Cancel(args) => cancel::run(args, surroundings),
             Command::Retry(args) => retry::run(args, surroundings),
+            Command::Diff(args) => diff::run(args, surroundings),
+            Command::Repro(args) => repro::run(args, surroundings),
             Command::Rm(args) => rm::run(args, surroundings),
+            Command::Gc(args) => gc::run(args, surroundings),
             Command::Shell(args) => shell::run(args, surroundings),
             Command::Devspace(args) => devspace::run(args, surroundings),
             Command::Executors(args) => executors::run(args, surroundings),
             Command::Doctor(args) => doctor::run(args, surroundings),
             Command::Tunnel(args) => tunnel::run(args, surroundings),
+            Command::Export(args) => export::run(args, surroundings),
+            Command::Import(args) => import::run(args, surroundings),
             Command::ImportNemo(args) => import_nemo::run(args, surroundings),
             Command::Schema(args) => schema::run(args, surroundings),
             Command::Completions(args) => completions::run(args, surroundings),

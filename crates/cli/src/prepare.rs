@@ -17,6 +17,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use mizzen_core::config::{self, Format, Layer, Origin, Override, Vocabulary};
 use mizzen_core::context::Context;
 use mizzen_core::executor;
+use mizzen_core::submit::repro::Reprise;
 use mizzen_core::submit::{self, Preparation, PrepareError, Prepared};
 use serde_json::{Value, json};
 
@@ -49,6 +50,8 @@ pub(crate) enum Source {
     },
     /// A document with one task that a command of ours has made.
     Document(Value),
+    /// What was kept of a past experiment.
+    Kept(Box<Reprise>),
 }
 
 /// The notations of experiment files.
@@ -95,9 +98,30 @@ pub(crate) fn prepare(
         Source::Document(document) => {
             (context.workdir.clone(), command_layer(document), "tasks[0]")
         }
+        Source::Kept(reprise) => (
+            reprise.base.clone(),
+            Layer {
+                origin: Origin::File,
+                name: format!("experiment {}", reprise.pinned.from),
+                format: Format::Json,
+                text: reprise.document.to_string(),
+            },
+            "defaults",
+        ),
     };
-    let mut layers = submit::surrounding_layers(&context.home, &base)
-        .map_err(|error| Report::usage(error.to_string()))?;
+    // What was kept is whole; only an executor that it does not know may come from elsewhere.
+    let surroundings_of = match source {
+        Source::Kept(reprise) => args
+            .executor()
+            .filter(|name| reprise.document["executors"].get(name).is_none())
+            .map(|_| context.workdir.as_path()),
+        _ => Some(base.as_path()),
+    };
+    let mut layers = match surroundings_of {
+        Some(folder) => submit::surrounding_layers(&context.home, folder)
+            .map_err(|error| Report::usage(error.to_string()))?,
+        None => Vec::new(),
+    };
     if let Some(path) = args.executors_file() {
         layers.push(file_layer(path, None, context)?);
     }
@@ -127,12 +151,31 @@ pub(crate) fn prepare(
             overrides: &overrides,
             base: &base,
             default_title: &default_title(source, &base),
+            pinned: match source {
+                Source::Kept(reprise) => Some(&reprise.pinned),
+                _ => None,
+            },
         },
     )
     .map_err(|error| match error {
         PrepareError::Config(failure) => failed(*failure),
         other => Report::usage(other.to_string()),
     })
+}
+
+/// Packs the code of a prepared experiment, and says what people should know about it.
+///
+/// # Errors
+/// Code that is to be sent can't be packed.
+pub(crate) fn package(surroundings: &Surroundings, prepared: &mut Prepared) -> Result<(), Report> {
+    let output = &surroundings.output;
+    for note in prepared.package(&surroundings.context, true)? {
+        output.say(&format!("note: {}", note.text));
+        if let Some(hint) = &note.hint {
+            output.hint(hint);
+        }
+    }
+    Ok(())
 }
 
 /// The executor of tasks that name none, by its name. What is wrong with the layers is found when they are loaded whole.

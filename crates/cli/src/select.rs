@@ -153,9 +153,10 @@ impl From<SubmitError> for Report {
                     _ => report,
                 }
             }
-            SubmitError::Executor(_) | SubmitError::Render(_) | SubmitError::Pack(_) => {
-                Report::usage(error.to_string())
-            }
+            SubmitError::NotRepeatable { .. }
+            | SubmitError::Pack(_)
+            | SubmitError::Executor(_)
+            | SubmitError::Render(_) => Report::usage(error.to_string()),
         }
     }
 }

@@ -4,7 +4,7 @@ mod support;
 
 use support::Session;
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 25] = [
     "run",
     "launch",
     "plan",
@@ -16,12 +16,17 @@ const COMMANDS: [&str; 20] = [
     "get",
     "cancel",
     "retry",
+    "diff",
+    "repro",
     "rm",
+    "gc",
     "shell",
     "devspace",
     "executors",
     "doctor",
     "tunnel",
+    "export",
+    "import",
     "import-nemo",
     "schema",
     "completions",

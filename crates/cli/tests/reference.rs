@@ -6,7 +6,7 @@ mod support;
 
 use support::{Session, misfits, repository};
 
-const SCHEMAS: [&str; 13] = [
+const SCHEMAS: [&str; 15] = [
     "experiment",
     "status",
     "ls",
@@ -17,6 +17,8 @@ const SCHEMAS: [&str; 13] = [
     "doctor",
     "rm",
     "started",
+    "diff",
+    "gc",
     "import-nemo",
     "tunnel",
     "devspace",
@@ -84,6 +86,7 @@ fn what_is_printed_fits_the_schemas() {
     fits(&session, "rm", &["rm", "mixed", "--json"]);
     let nemo = repository().join("crates/core/tests/nemo-home");
     let nemo = nemo.to_str().unwrap();
+    fits(&session, "gc", &["gc", "--json"]);
     fits(&session, "import-nemo", &["import-nemo", nemo, "--json"]);
     for (name, command) in [("show", "show"), ("status", "status")] {
         fits(&session, name, &[command, "cluster", "--json"]);

@@ -1,6 +1,10 @@
 //! Jobs that can't be handed to a cluster: refused where there is none, told of where it does not take them now. The cluster's
 //! programs are a few lines of sh here.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests read their own surroundings"
+)]
 
 mod support;
 

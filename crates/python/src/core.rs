@@ -10,6 +10,7 @@ use mizzen_core::context::{Agent, Context, FixedId, RandomIds, SystemClock};
 use mizzen_core::executor;
 use mizzen_core::logs::Selection;
 use mizzen_core::model::{CancelMode, ExperimentId};
+use mizzen_core::packager::{self, Packager};
 use mizzen_core::store::{Filter, Store};
 use mizzen_core::submit::{self, Preparation, PrepareError, Prepared};
 use mizzen_core::tunnel::Login;
@@ -86,7 +87,8 @@ impl Core {
             let preview = ExperimentId::parse("preview")
                 .map_err(|error| Failed::new("ConfigError", error.to_string()))?;
             context.ids = Arc::new(FixedId(preview));
-            let prepared = self.prepare(&context, document, base)?;
+            let mut prepared = self.prepare(&context, document, base)?;
+            prepared.package(&context, false)?;
             Preview::new(context, prepared)
         })
         .map_err(PyErr::from)
@@ -108,7 +110,10 @@ impl Core {
                     .map_err(|error| Failed::new("ConfigError", error.to_string()))?;
                 context.ids = Arc::new(FixedId(id));
             }
-            let prepared = self.prepare(&context, document, base)?;
+            let mut prepared = self.prepare(&context, document, base)?;
+            for note in prepared.package(&context, true)? {
+                let _ = writeln!(std::io::stderr(), "mizzen: {}", note.text);
+            }
             let login = if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
                 Login::Terminal
             } else {
@@ -118,13 +123,7 @@ impl Core {
                 let _ = std::io::stderr().write_all(words);
             })?;
             let mut store = Store::open(&context.home)?;
-            submit::create(
-                &context,
-                &mut store,
-                &prepared.plan,
-                &prepared.id,
-                &prepared.record(&context, &self.command),
-            )?;
+            submit::create(&context, &mut store, &prepared, &self.command)?;
             Ok::<_, Failed>(prepared.id.to_string())
         })
         .map_err(PyErr::from)
@@ -266,6 +265,26 @@ impl Core {
         Ok(py.detach(move || Logs::new(context, &store, id, selection, follow))?)
     }
 
+    /// Writes what a packager selects, for somebody who stands in `path`, to `dest` (`.tar.gz`). `settings` is JSON. Returns what
+    /// people should know about it, with what may be done.
+    fn package(
+        &self,
+        py: Python<'_>,
+        settings: &str,
+        path: &str,
+        dest: &str,
+    ) -> PyResult<Vec<(String, Option<String>)>> {
+        py.detach(|| {
+            let packager: Packager = serde_json::from_str(settings)
+                .map_err(|error| Failed::new("ConfigError", error.to_string()))?;
+            let listing = packager::list(&packager, Utf8Path::new(path), &self.context)?;
+            packager::write_tar_gz(&listing, &packager.limits(), Utf8Path::new(dest))?;
+            let notes = listing.notes.into_iter();
+            Ok::<_, Failed>(notes.map(|note| (note.text, note.hint)).collect())
+        })
+        .map_err(PyErr::from)
+    }
+
     /// The kind and the settings of an executor in a file (default: `executors.toml` in the home), as JSON.
     #[pyo3(signature = (name, file_path = None, overrides = Vec::new()))]
     fn import_executor(
@@ -300,6 +319,7 @@ impl Core {
             None => Vec::new(),
         };
         let preparation = Preparation {
+            pinned: None,
             layers: &layers,
             overrides: &overrides,
             base,

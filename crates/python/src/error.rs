@@ -1,6 +1,7 @@
 //! The library's errors as exceptions of `mizzen.errors`.
 
 use mizzen_core::executor::ImportError;
+use mizzen_core::packager::PackError;
 use mizzen_core::store::{ResolveError, StoreError};
 use mizzen_core::submit::{PrepareError, SubmitError};
 use mizzen_core::tunnel::TunnelError;
@@ -110,10 +111,21 @@ impl From<SubmitError> for Failed {
                 Failed::new("ExperimentError", format!("nothing to run again: {error}"))
             }
             SubmitError::Files(_) => Failed::new("StoreError", error.to_string()),
-            SubmitError::Executor(_) | SubmitError::Render(_) => {
-                Failed::new("ConfigError", error.to_string())
-            }
+            SubmitError::Pack(error) => error.into(),
+            SubmitError::NotRepeatable { .. }
+            | SubmitError::Executor(_)
+            | SubmitError::Render(_) => Failed::new("ConfigError", error.to_string()),
         }
+    }
+}
+
+impl From<PackError> for Failed {
+    fn from(error: PackError) -> Failed {
+        let class = match error {
+            PackError::Bundle(_) | PackError::Write { .. } => "StoreError",
+            _ => "ConfigError",
+        };
+        Failed::new(class, error.to_string())
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
+use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{linkat, symlinkat};
 
 use super::folders::{Folders, create, is_sealed, look, open_file, seal};
@@ -54,9 +55,10 @@ impl Display for LinkError {
 
 impl std::error::Error for LinkError {}
 
-/// Makes `into` a copy of the unpacked tree `tree_dir` (`B/<tree hash>/tree`): real folders, files that share the tree's
-/// blocks where the file system can, else hard links, else copies. It is staged beside and renamed. If `into` is there
-/// already, nothing is done.
+/// Makes `into` a copy of the unpacked tree `tree_dir` (`B/<tree hash>/tree`): real folders, and files that are the job's own,
+/// sharing the tree's blocks where the file system can. Where it can't, large files are hard links that can't be written:
+/// a job that writes over one that it was given must say so by removing it first. It is staged beside and renamed. If
+/// `into` is there already, nothing is done.
 ///
 /// # Errors
 /// There is no tree, one of its files was damaged (it is named), or `into` can't be written.
@@ -140,6 +142,10 @@ impl From<Errno> for Failure {
     }
 }
 
+/// Larger files are linked where blocks can't be shared. Smaller ones are copied: among them is all code, and what earlier runs
+/// have left beside it and later ones write over.
+const LARGE: u64 = 1 << 20;
+
 /// How files are given, the best first. What a file system refuses once is not asked again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Way {
@@ -150,6 +156,8 @@ enum Way {
 
 fn copy(manifest: &Manifest, mut from: Folders, mut to: Folders) -> Result<(), Failure> {
     let mut way = Way::Share;
+    // The superuser writes to files that nobody may write to, and would write into the tree that is kept.
+    let everything_is_writable = nix::unistd::geteuid().is_root();
     for entry in manifest.entries() {
         let path = &entry.path;
         let damaged = |error| Failure::From(Damage::of(path, error));
@@ -170,12 +178,15 @@ fn copy(manifest: &Manifest, mut from: Folders, mut to: Folders) -> Result<(), F
                     return Err(Failure::From(Damage::Changed(path.clone())));
                 }
                 let (new, name) = to.parent(path)?;
-                give(old, new, name, *executable, &mut way).map_err(|error| match error {
-                    Failure::From(Damage::Unreadable(_, error)) => {
-                        Failure::From(Damage::Unreadable(path.clone(), error))
-                    }
-                    other => other,
-                })?;
+                let may_link = *size > LARGE && !everything_is_writable;
+                give(old, new, name, *executable, may_link, &mut way).map_err(
+                    |error| match error {
+                        Failure::From(Damage::Unreadable(_, error)) => {
+                            Failure::From(Damage::Unreadable(path.clone(), error))
+                        }
+                        other => other,
+                    },
+                )?;
             }
         }
     }
@@ -188,6 +199,7 @@ fn give(
     new: BorrowedFd<'_>,
     name: &[u8],
     executable: bool,
+    may_link: bool,
     way: &mut Way,
 ) -> Result<(), Failure> {
     let open = || {
@@ -197,7 +209,7 @@ fn give(
     if *way == Way::Share {
         let (from, to) = (open()?, create(new, name)?);
         match share(&from, &to) {
-            Ok(()) => return Ok(seal(&to, executable)?),
+            Ok(()) => return Ok(release(&to, executable)?),
             Err(error @ (Errno::ENOSPC | Errno::EDQUOT)) => return Err(error.into()),
             Err(_) => {
                 *way = Way::Link;
@@ -205,7 +217,7 @@ fn give(
             }
         }
     }
-    if *way == Way::Link {
+    if *way == Way::Link && may_link {
         match linkat(old, name, new, name, AtFlags::empty()) {
             Ok(()) => return Ok(()),
             Err(error @ (Errno::ENOSPC | Errno::EDQUOT)) => return Err(error.into()),
@@ -217,7 +229,14 @@ fn give(
     let mut from = open()?;
     let mut to = create(new, name)?;
     io::copy(&mut from, &mut to).map_err(Failure::To)?;
-    Ok(seal(&to, executable)?)
+    Ok(release(&to, executable)?)
+}
+
+/// Lets the job's user write to a file that is the job's own.
+fn release(file: &fs::File, executable: bool) -> nix::Result<()> {
+    seal(file, executable)?;
+    let mode = if executable { 0o755 } else { 0o644 };
+    fchmod(file, Mode::from_bits_truncate(mode))
 }
 
 /// Lets `to` share the blocks of `from`; most file systems can't.

@@ -4,6 +4,7 @@
 //! broken agent reaches.
 #![cfg(target_os = "linux")]
 
+mod bundles;
 mod channel;
 mod claims;
 mod ending;

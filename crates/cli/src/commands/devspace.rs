@@ -21,7 +21,7 @@ use mizzen_core::tunnel::{SshConfigFile, Tunnel, TunnelSettings, quote};
 use mizzen_core::watch::ensure_supervised;
 
 use crate::attach::{SUPERVISION_CHECK, wait_for_change};
-use crate::prepare::{OrderedJobArgs, Source, clean_name, prepare};
+use crate::prepare::{OrderedJobArgs, Source, clean_name, package, prepare};
 use crate::reach::{login, reach, report};
 use crate::render::documents::{DevspaceDocument, DevspaceState, DevspacesDocument, Layout, json};
 use crate::render::table::{Cell, Column, Table};
@@ -184,7 +184,8 @@ fn begin(
     let key = devspace::make_key(context, name).map_err(failed)?;
     let begun = || {
         let document = devspace::document(name, &key);
-        let prepared = prepare(&Source::Document(document), jobs, None, surroundings)?;
+        let mut prepared = prepare(&Source::Document(document), jobs, None, surroundings)?;
+        package(surroundings, &mut prepared)?;
         reach(surroundings, &prepared.plan)?;
         let devspace = Devspace {
             name: name.to_owned(),
@@ -196,13 +197,7 @@ fn begin(
         };
         devspace.save(context).map_err(files)?;
         let mut store = Store::open(&context.home)?;
-        submit::create(
-            context,
-            &mut store,
-            &prepared.plan,
-            &prepared.id,
-            &prepared.record(context, &surroundings.command_line),
-        )?;
+        submit::create(context, &mut store, &prepared, &surroundings.command_line)?;
         ensure_supervised(context, &store, &prepared.id)?;
         surroundings.output.say(&format!(
             "{name} is experiment {} on {}",

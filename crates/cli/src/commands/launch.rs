@@ -6,7 +6,7 @@ use mizzen_core::store::Store;
 use mizzen_core::submit;
 
 use crate::attach::{AttachArgs, Shown, attach_or_detach};
-use crate::prepare::{FileFormat, OrderedJobArgs, Source, prepare};
+use crate::prepare::{FileFormat, OrderedJobArgs, Source, package, prepare};
 use crate::reach::reach;
 use crate::render::Outcome;
 use crate::report::Report;
@@ -82,17 +82,12 @@ pub(crate) fn run(args: LaunchArgs, surroundings: &Surroundings) -> Result<Outco
         path: args.file,
         format: args.format,
     };
-    let prepared = prepare(&source, &args.jobs, args.on_failure.word(), surroundings)?;
+    let mut prepared = prepare(&source, &args.jobs, args.on_failure.word(), surroundings)?;
     let context = &surroundings.context;
+    package(surroundings, &mut prepared)?;
     reach(surroundings, &prepared.plan)?;
     let mut store = Store::open(&context.home)?;
-    submit::create(
-        context,
-        &mut store,
-        &prepared.plan,
-        &prepared.id,
-        &prepared.record(context, &surroundings.command_line),
-    )?;
+    submit::create(context, &mut store, &prepared, &surroundings.command_line)?;
     attach_or_detach(
         surroundings,
         store,

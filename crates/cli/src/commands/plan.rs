@@ -11,7 +11,7 @@ use mizzen_core::submit::{self, JobPreview};
 
 use super::doctor::{self, check_place};
 use super::launch::OnFailureArgs;
-use super::show::shell_line;
+use super::show::{code_lines, shell_line};
 use crate::prepare::{FileFormat, OrderedJobArgs, Source, prepare};
 use crate::render::documents::{
     CheckStatus, FileDocument, Layout, PlanDocument, PlannedJobDocument, VariableDocument, json,
@@ -70,7 +70,10 @@ pub(crate) fn run(args: PlanArgs, surroundings: &Surroundings) -> Result<Outcome
     let mut surroundings = surroundings.clone();
     let id = ExperimentId::parse("preview").map_err(|error| Report::usage(error.to_string()))?;
     surroundings.context.ids = Arc::new(FixedId(id));
-    let prepared = prepare(&source, &args.jobs, args.on_failure.word(), &surroundings)?;
+    let mut prepared = prepare(&source, &args.jobs, args.on_failure.word(), &surroundings)?;
+    for note in prepared.package(&surroundings.context, false)? {
+        surroundings.output.say(&format!("note: {}", note.text));
+    }
     let jobs = submit::preview(&surroundings.context, &prepared.plan, &prepared.id)?;
     let checks = args.check.then(|| {
         let executors = prepared.plan.executors.iter();
@@ -88,7 +91,8 @@ pub(crate) fn run(args: PlanArgs, surroundings: &Surroundings) -> Result<Outcome
             .ok()
             .and_then(|word| word.as_str().map(str::to_owned))
             .unwrap_or_default(),
-        fingerprint: prepared.fingerprint,
+        fingerprint: prepared.fingerprint.clone(),
+        code: serde_json::to_value(&prepared.plan.code).unwrap_or_default(),
         jobs: jobs.into_iter().map(planned_job).collect(),
         checks,
     };
@@ -141,6 +145,9 @@ impl Show for Preview {
             document.on_failure,
             document.fingerprint,
         );
+        for line in code_lines(&document.code) {
+            text.push_str(&format!("{} {line}\n", page.paint(style::FAINT, "code")));
+        }
         let (mut last, mut requests) = (None, 0);
         for job in &document.jobs {
             text.push('\n');

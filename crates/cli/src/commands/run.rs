@@ -8,7 +8,7 @@ use mizzen_core::submit;
 
 use crate::attach::{AttachArgs, Shown, attach_or_detach};
 use crate::function;
-use crate::prepare::{OrderedJobArgs, Source, prepare};
+use crate::prepare::{OrderedJobArgs, Source, package, prepare};
 use crate::reach::reach;
 use crate::render::Outcome;
 use crate::report::Report;
@@ -66,7 +66,7 @@ pub(crate) fn run(args: RunArgs, surroundings: &Surroundings) -> Result<Outcome,
         }
         match function::run(&args.function, options, &args.command, surroundings)? {}
     }
-    let prepared = prepare(
+    let mut prepared = prepare(
         &Source::Command {
             words: args.command,
             name: args.name,
@@ -76,14 +76,9 @@ pub(crate) fn run(args: RunArgs, surroundings: &Surroundings) -> Result<Outcome,
         surroundings,
     )?;
     let context = &surroundings.context;
+    package(surroundings, &mut prepared)?;
     reach(surroundings, &prepared.plan)?;
     let mut store = Store::open(&context.home)?;
-    submit::create(
-        context,
-        &mut store,
-        &prepared.plan,
-        &prepared.id,
-        &prepared.record(context, &surroundings.command_line),
-    )?;
+    submit::create(context, &mut store, &prepared, &surroundings.command_line)?;
     attach_or_detach(surroundings, store, prepared.id, &args.attach, Shown::Log)
 }

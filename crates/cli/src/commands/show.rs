@@ -4,13 +4,14 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::render::documents::{Layout, ShowDocument, json};
-use crate::render::text::{printable, width};
+use crate::render::text::{bytes, count, printable, width};
 use crate::render::time::date;
 use crate::render::{Outcome, Show, View, style};
 use crate::report::Report;
 use crate::select::{self, ExperimentOrLatest};
 use crate::surroundings::Surroundings;
 use mizzen_core::model::Timestamp;
+use mizzen_core::store::ExperimentView;
 
 /// Shows an experiment's configuration, and where each value was set
 #[derive(Debug, Args)]
@@ -58,8 +59,12 @@ pub(crate) fn run(args: ShowArgs, surroundings: &Surroundings) -> Result<Outcome
         workdir: text("workdir"),
         version: text("version"),
         fingerprint: text("fingerprint"),
+        code: record.get("code").cloned().unwrap_or_default(),
+        surroundings: record.get("surroundings").cloned().unwrap_or_default(),
+        nodes: nodes(&view),
         document: record.get("document").cloned().unwrap_or_default(),
         provenance: record.get("provenance").cloned().unwrap_or_default(),
+        repeats: record.get("repeats").filter(|id| !id.is_null()).cloned(),
         imported: record.get("imported").cloned(),
     };
     Ok(Outcome::show(
@@ -69,6 +74,140 @@ pub(crate) fn run(args: ShowArgs, surroundings: &Surroundings) -> Result<Outcome
         },
         args.json,
     ))
+}
+
+/// So many jobs' records are read for the machines that they ran on.
+const MOST_RECORDS: usize = 100;
+
+/// The machines that the newest attempts ran on, each once.
+fn nodes(view: &ExperimentView) -> Vec<Value> {
+    let mut nodes: Vec<Value> = Vec::new();
+    for job in view.jobs.iter().take(MOST_RECORDS) {
+        let Some(attempt) = job.attempts.last() else {
+            continue;
+        };
+        let record = format!("{}/attempts/{}/exit.json", job.name, attempt.number);
+        let found = std::fs::read(view.dir.join(record))
+            .ok()
+            .and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+        let found = found.and_then(|mut record| record.get_mut("nodes").map(Value::take));
+        for node in found.iter().filter_map(Value::as_array).flatten() {
+            if !nodes.contains(node) {
+                nodes.push(node.clone());
+            }
+        }
+    }
+    nodes
+}
+
+fn words<'a>(value: &'a Value, name: &str) -> &'a str {
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// For each executor: what its jobs ran.
+pub(crate) fn code_lines(code: &Value) -> Vec<String> {
+    let number = |code: &Value, name: &str| code.get(name).and_then(Value::as_u64).unwrap_or(0);
+    let mut lines: Vec<String> = Vec::new();
+    for code in code.as_object().into_iter().flat_map(|all| all.values()) {
+        let line = match (words(code, "remote"), words(code, "tree")) {
+            ("", "") => format!(
+                "in {}, not kept: {}",
+                words(code, "root"),
+                words(code, "not_kept")
+            ),
+            ("", tree) => format!(
+                "tree {}: {}, {} of {}{}",
+                &tree[..tree.len().min(12)],
+                count(number(code, "files") as usize, "file"),
+                bytes(number(code, "bytes")),
+                words(code, "root"),
+                if code.get("in_place") == Some(&Value::Bool(true)) {
+                    "; jobs run in it"
+                } else {
+                    ""
+                }
+            ),
+            (remote, _) => format!("{remote}, which was there"),
+        };
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+/// `1f2e3d4c5b6a on main, with 2 changes and 1 new file`.
+fn commit_line(git: &Value) -> String {
+    let commit = words(git, "commit");
+    if commit.is_empty() {
+        return String::new();
+    }
+    let branch = match words(git, "branch") {
+        "" => String::new(),
+        branch => format!(" on {branch}"),
+    };
+    let counted = |name: &str, word: &str| match git.get(name).and_then(Value::as_u64) {
+        None | Some(0) => None,
+        Some(number) => Some(count(number as usize, word)),
+    };
+    let dirty: Vec<String> = [
+        counted("changed", "change"),
+        counted("untracked", "new file"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let dirty = match dirty.is_empty() {
+        true => String::new(),
+        false => format!(", with {}", dirty.join(" and ")),
+    };
+    format!("{}{branch}{dirty}", &commit[..commit.len().min(12)])
+}
+
+fn python_line(python: &Value) -> String {
+    match words(python, "program") {
+        "" => String::new(),
+        // Something that finds a Python when it is run.
+        program if words(python, "version").is_empty() => program.to_owned(),
+        program => format!(
+            "{} ({program}), {}",
+            words(python, "version"),
+            count(
+                python
+                    .get("packages")
+                    .and_then(Value::as_array)
+                    .map_or(0, Vec::len),
+                "package"
+            )
+        ),
+    }
+}
+
+fn machine_line(machine: &Value) -> String {
+    let number = |name: &str| machine.get(name).and_then(Value::as_u64);
+    let mut parts: Vec<String> = [
+        words(machine, "os"),
+        words(machine, "kernel"),
+        words(machine, "processor"),
+    ]
+    .into_iter()
+    .filter(|part| !part.is_empty())
+    .map(str::to_owned)
+    .collect();
+    if let Some(processors) = number("processors").filter(|count| *count > 0) {
+        parts.push(count(processors as usize, "processor"));
+    }
+    if let Some(memory) = number("memory").filter(|memory| *memory > 0) {
+        parts.push(bytes(memory));
+    }
+    if let Some(gpus) = machine.get("gpus").and_then(Value::as_array) {
+        parts.push(format!(
+            "{} {}",
+            gpus.len(),
+            gpus.first().and_then(Value::as_str).unwrap_or_default()
+        ));
+    }
+    parts.join(", ")
 }
 
 struct Origins {
@@ -106,8 +245,33 @@ impl Show for Origins {
                     .as_ref()
                     .map_or(String::new(), origin_of_history),
             ),
+            (
+                "repeats",
+                document
+                    .repeats
+                    .as_ref()
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+                    .to_owned(),
+            ),
             ("command", shell_line(&document.command)),
             ("in", document.workdir.clone()),
+            ("code", code_lines(&document.code).join("\n         ")),
+            ("commit", commit_line(&document.surroundings["git"])),
+            (
+                "python",
+                python_line(&document.surroundings["machine"]["python"]),
+            ),
+            ("machine", machine_line(&document.surroundings["machine"])),
+            (
+                "nodes",
+                document
+                    .nodes
+                    .iter()
+                    .map(|node| format!("{}: {}", words(node, "host"), machine_line(node)))
+                    .collect::<Vec<_>>()
+                    .join("\n         "),
+            ),
             ("folder", document.dir.clone()),
             ("mizzen", document.version.clone()),
             ("plan", document.fingerprint.clone()),
@@ -179,7 +343,7 @@ fn printable_lines(text: &str) -> String {
 }
 
 /// A JSON pointer (RFC 6901) as `--set` takes it: `/tasks/0/env/A.B` is `tasks[0].env."A.B"`.
-fn path(pointer: &str) -> String {
+pub(crate) fn path(pointer: &str) -> String {
     let mut path = String::new();
     for step in pointer.split('/').skip(1) {
         let step = step.replace("~1", "/").replace("~0", "~");

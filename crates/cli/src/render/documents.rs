@@ -197,10 +197,19 @@ pub(crate) struct ShowDocument {
     pub(crate) version: String,
     /// The hash of its plan: equal plans, equal fingerprints.
     pub(crate) fingerprint: String,
+    /// The code of the jobs by executor: packager, hash of the kept tree, the folder it was made of, files and bytes, and whether
+    /// jobs ran in that folder itself.
+    pub(crate) code: serde_json::Value,
+    /// The repository's state, the hashes of lock files, the machine and its Python; null if it is not known.
+    pub(crate) surroundings: serde_json::Value,
+    /// The machines that jobs ran on elsewhere, as far as their records are here.
+    pub(crate) nodes: Vec<serde_json::Value>,
     /// The whole configuration, with every layer applied.
     pub(crate) document: serde_json::Value,
     /// For each leaf of the document, by its path: where it was set.
     pub(crate) provenance: serde_json::Value,
+    /// The id of the experiment that it repeats; null for those that `mizzen repro` did not make.
+    pub(crate) repeats: Option<serde_json::Value>,
     /// Where it came from, if it ran elsewhere and only its history was imported; null for those that ran here.
     pub(crate) imported: Option<serde_json::Value>,
 }
@@ -215,6 +224,8 @@ pub(crate) struct PlanDocument {
     pub(crate) on_failure: String,
     /// The hash of the plan: equal plans, equal fingerprints.
     pub(crate) fingerprint: String,
+    /// The code of the jobs by executor, as it stands now: nothing of it was kept or sent.
+    pub(crate) code: serde_json::Value,
     /// The jobs, in their order.
     pub(crate) jobs: Vec<PlannedJobDocument>,
     /// With `--check`: what the places of the jobs were found to be like.
@@ -450,6 +461,90 @@ pub(crate) struct RemovedDocument {
     pub(crate) removed: Vec<String>,
 }
 
+/// `mizzen diff --json`: how two experiments differ.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct DiffDocument {
+    /// The first experiment's id.
+    pub(crate) a: String,
+    /// The second experiment's id.
+    pub(crate) b: String,
+    /// They do not differ.
+    pub(crate) same: bool,
+    /// The files of the code that differ.
+    pub(crate) code: Vec<FileChangeDocument>,
+    /// Why the code can't be compared, if it can't.
+    pub(crate) code_unknown: Option<String>,
+    /// Values of the configuration that differ, by JSON pointer.
+    pub(crate) config: Vec<ChangeDocument>,
+    /// What differs around them: repository, machine, Python, packages.
+    pub(crate) environment: Vec<ChangeDocument>,
+    /// States, causes and exit codes that differ.
+    pub(crate) outcome: Vec<ChangeDocument>,
+}
+
+/// A file that differs.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct FileChangeDocument {
+    /// Its path.
+    pub(crate) path: String,
+    /// `added`, `removed`, `changed`, or `mode` if only the executable bit differs.
+    pub(crate) change: String,
+    /// With `--patch`: its changed lines; null for what is no text.
+    pub(crate) patch: Option<String>,
+}
+
+/// A value that differs.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct ChangeDocument {
+    /// What it is.
+    pub(crate) path: String,
+    /// The first experiment's; null if it has none.
+    pub(crate) a: Option<serde_json::Value>,
+    /// The second experiment's; null if it has none.
+    pub(crate) b: Option<serde_json::Value>,
+}
+
+/// `mizzen gc --json`: kept code that was removed.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct GcDocument {
+    /// Nothing was removed; this is what would be.
+    pub(crate) dry_run: bool,
+    /// How many trees are no longer kept here.
+    pub(crate) trees: u64,
+    /// How many packs are gone.
+    pub(crate) packs: u64,
+    /// The bytes given back here.
+    pub(crate) bytes: u64,
+    /// What is gone here.
+    pub(crate) items: Vec<GcItem>,
+    /// What is gone at other places.
+    pub(crate) places: Vec<GcPlace>,
+}
+
+/// A file or folder that is gone.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct GcItem {
+    /// Its path.
+    pub(crate) path: String,
+    /// Its bytes.
+    pub(crate) bytes: u64,
+}
+
+/// What is gone at a place.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct GcPlace {
+    /// The executor.
+    pub(crate) executor: String,
+    /// The trees' hashes.
+    pub(crate) trees: Vec<String>,
+}
+
 /// `mizzen import-nemo --json`: what was imported.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -531,7 +626,7 @@ pub(crate) fn json(layout: Layout, document: &impl Serialize) -> String {
 }
 
 /// The names of the published schemas.
-pub(crate) const SCHEMA_NAMES: [&str; 12] = [
+pub(crate) const SCHEMA_NAMES: [&str; 14] = [
     "status",
     "ls",
     "show",
@@ -541,6 +636,8 @@ pub(crate) const SCHEMA_NAMES: [&str; 12] = [
     "doctor",
     "rm",
     "started",
+    "diff",
+    "gc",
     "import-nemo",
     "tunnel",
     "devspace",
@@ -557,6 +654,8 @@ pub(crate) fn schema(name: &str) -> Option<serde_json::Value> {
         "executors" => schemars::schema_for!(ExecutorsDocument),
         "doctor" => schemars::schema_for!(DoctorDocument),
         "rm" => schemars::schema_for!(RemovedDocument),
+        "diff" => schemars::schema_for!(DiffDocument),
+        "gc" => schemars::schema_for!(GcDocument),
         "import-nemo" => schemars::schema_for!(ImportDocument),
         "started" => schemars::schema_for!(StartedDocument),
         "tunnel" => schemars::schema_for!(TunnelsDocument),

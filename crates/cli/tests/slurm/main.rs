@@ -6,6 +6,7 @@
 )]
 #![expect(unreachable_pub, reason = "shared by several test crates")]
 
+mod code;
 mod desk;
 mod devspace;
 mod ends;

@@ -216,7 +216,7 @@ impl Running {
     }
 }
 
-fn said(output: Output) -> Said {
+pub fn said(output: Output) -> Said {
     Said {
         status: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -233,6 +233,7 @@ pub fn plain(session: &Session, text: &str) -> String {
             r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d by \S+ on \S+",
             "[TIME] by [USER] on [HOST]",
         ),
+        (r"(?m)^(python|machine)   .*\n", ""),
         (r"\d\d:\d\d:\d\d", "[CLOCK]"),
         (r"\d{4}-\d\d-\d\d(T| )[\d:.]+Z?", "[TIME]"),
         (r"\b(\d+(\.\d)?s ago|just now)\b", "[AGO]"),

@@ -33,6 +33,7 @@ pub mod overrides;
 mod provenance;
 mod schema;
 pub mod shorthand;
+mod size;
 pub mod spec;
 pub mod sweep;
 mod vocabulary;
@@ -44,6 +45,7 @@ pub use document::Format;
 pub use layers::{Layer, Origin};
 pub use overrides::Override;
 pub use provenance::{Place, Provenance};
+pub use size::Size;
 pub use spec::ExperimentSpec;
 pub use vocabulary::{ExecutorKind, Vocabulary, json_schema};
 

@@ -10,6 +10,7 @@ use super::diagnostic::{list_names, quote};
 use super::document::{Node, Value};
 use super::duration::Timespan;
 use super::interpolate::is_identifier;
+use super::size::{self, Size};
 use super::spec::SecretReference;
 use super::sweep::number_from_text;
 
@@ -126,6 +127,10 @@ pub(crate) fn problem(format: &str, node: &Node) -> Option<Problem> {
                 Err((text, error)) => not_a(&text, "a length of time", error),
             }
         }
+        ("size", Value::String(text)) => match Size::parse(text) {
+            Some(_) => None,
+            None => not_a(text, "a size", size::WRITTEN),
+        },
         (_, Value::String(text)) => text_problem(format, text),
         _ => None,
     }

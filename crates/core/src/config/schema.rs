@@ -180,6 +180,13 @@ fn discriminated<'a>(candidate: &'a Json, key: &str) -> Vec<&'a str> {
         .unwrap_or_default()
 }
 
+fn requires(candidate: &Json, key: &str) -> bool {
+    candidate
+        .get("required")
+        .and_then(Json::as_array)
+        .is_some_and(|names| names.iter().any(|name| name == key))
+}
+
 impl<'a> Validator<'a> {
     /// `anchor` is where a missing key is reported: the key that holds the node, or the node itself.
     fn node(&mut self, node: &Node, schema: &'a Json, anchor: Span, depth: usize) {
@@ -315,6 +322,15 @@ impl<'a> Validator<'a> {
             .get(key)
             .filter(|value| !matches!(value.value, Value::Null))
         {
+            // Some may do without it.
+            None if many.iter().any(|candidate| !requires(candidate, key)) => {
+                let many: Vec<&'a Json> = many
+                    .iter()
+                    .filter(|candidate| !requires(candidate, key))
+                    .copied()
+                    .collect();
+                self.choose_best(node, &many, anchor, depth);
+            }
             None => {
                 let label = format!("{key} is one of: {}", list_names(known, "and"));
                 self.errors.push(Diagnostic::at(

@@ -1,5 +1,6 @@
 //! The system's git, asked about a repository and never allowed to write into it.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -9,7 +10,7 @@ use super::listing::PackError;
 use crate::context::Context;
 
 /// Variables that would lead git elsewhere than to the folder that it is told of.
-const LEADING: [&str; 7] = [
+const LEADING: [&str; 11] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
     "GIT_INDEX_FILE",
@@ -17,6 +18,11 @@ const LEADING: [&str; 7] = [
     "GIT_PREFIX",
     "GIT_OBJECT_DIRECTORY",
     "GIT_NAMESPACE",
+    // These would give paths another meaning.
+    "GIT_LITERAL_PATHSPECS",
+    "GIT_GLOB_PATHSPECS",
+    "GIT_NOGLOB_PATHSPECS",
+    "GIT_ICASE_PATHSPECS",
 ];
 
 /// git in a folder of a repository.
@@ -26,11 +32,17 @@ pub(crate) struct Git<'a> {
     folder: &'a Path,
 }
 
+/// Whether a folder is the top of a repository, a worktree or a submodule: as git itself sees it.
+pub(crate) fn is_top(folder: &Path) -> bool {
+    let git = folder.join(".git");
+    git.is_file() || git.join("HEAD").exists()
+}
+
 /// The top of the repository that a folder is in; asks nobody.
-pub(super) fn top(folder: &Utf8Path) -> Option<Utf8PathBuf> {
+pub(crate) fn top(folder: &Utf8Path) -> Option<Utf8PathBuf> {
     folder
         .ancestors()
-        .find(|folder| folder.join(".git").exists())
+        .find(|folder| is_top(folder.as_std_path()))
         .map(Utf8Path::to_owned)
 }
 
@@ -76,6 +88,25 @@ impl<'a> Git<'a> {
             .output()
             .map_err(|error| self.absent(&error))?;
         self.answer(arguments, output)
+    }
+
+    /// What a command answers that reads its standard input while it writes.
+    ///
+    /// # Errors
+    /// git is not there.
+    pub(crate) fn answers(&self, arguments: &[&str], input: &[u8]) -> Result<Output, PackError> {
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .spawn()
+            .map_err(|error| self.absent(&error))?;
+        let pipe = child.stdin.take();
+        std::thread::scope(|scope| {
+            // One that ends early is told of by its status.
+            scope.spawn(move || pipe.map(|mut pipe| pipe.write_all(input)));
+            child.wait_with_output()
+        })
+        .map_err(|error| PackError::Git(format!("git can't be waited for: {error}")))
     }
 
     /// What a command that has ended printed.

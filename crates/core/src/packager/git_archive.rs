@@ -14,14 +14,15 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::git::Git;
-use super::lfs;
+use super::git::{Git, is_top};
+use super::lfs::{self, Lfs};
 use super::listing::{Item, ItemKind, Listing, Note, PackError, Source};
 use super::pattern;
 use super::settings::GitArchivePackager;
@@ -35,7 +36,7 @@ pub(super) fn list(
     base: &Utf8Path,
     context: &Context,
 ) -> Result<Listing, PackError> {
-    let base = base.join(&packager.basepath);
+    let base = super::below(base, &packager.basepath);
     let top = top(&base, context)?;
     let git = Git::new(context, top.as_std_path());
     let mut listing = Listing {
@@ -50,6 +51,11 @@ pub(super) fn list(
         )));
     }
     let commit = resolve(&git, &format!("{reference}^{{commit}}")).map_err(|error| {
+        if reference == "HEAD" {
+            return PackError::Git(format!(
+                "there is no commit in {top} yet: commit something, or use `packager = \"working_tree\"`"
+            ));
+        }
         PackError::Git(format!(
             "there is no commit `{}` in {top} ({error}); `git fetch` may bring it",
             reference.escape_debug()
@@ -72,19 +78,20 @@ pub(super) fn list(
         at: b"",
     };
     archive(&part, packager.include_submodules, context, &mut listing)?;
-    let mut known: HashSet<Vec<u8>> = listing.items.iter().map(|item| item.path.clone()).collect();
+    // The top as it is called from here: git names it without links.
+    let near = super::git::top(&base).unwrap_or(top);
     let more = pattern::collect(
         &packager.include_pattern,
         &packager.include_pattern_relative_path,
         &base,
+        &near,
     )?;
-    for item in more {
-        // What the patterns name stands there instead of what git has, as the user sees it.
-        if !known.insert(item.path.clone()) {
-            listing.items.retain(|other| other.path != item.path);
-        }
-        listing.items.push(item);
-    }
+    // What the patterns name stands there instead of what git has, as the user sees it.
+    let named: HashSet<&[u8]> = more.iter().map(|item| item.path.as_slice()).collect();
+    listing
+        .items
+        .retain(|item| !named.contains(item.path.as_slice()));
+    listing.items.extend(more);
     Ok(listing)
 }
 
@@ -256,6 +263,7 @@ fn archive(
     let spool = spool(&git, part, context)?;
     let within: Vec<(Vec<u8>, String)> = links(&git, part)?;
     let mut pointers = Vec::new();
+    let mut folders: HashSet<Vec<u8>> = HashSet::new();
     let unreadable = |error: std::io::Error| {
         PackError::Git(format!(
             "git archive of {} can't be read: {error}",
@@ -271,7 +279,9 @@ fn archive(
             continue;
         };
         let kind = entry.header().entry_type();
-        if kind.is_symlink() {
+        if kind.is_dir() {
+            folders.insert(path.to_owned());
+        } else if kind.is_symlink() {
             let target = entry.link_name_bytes().unwrap_or_default().into_owned();
             listing.items.push(Item {
                 path: place,
@@ -293,11 +303,28 @@ fn archive(
             });
         }
     }
-    lfs::fill_in(&git, &pointers, context, &mut listing.items)?;
+    let missing = lfs::fill_in(&git, &pointers, Lfs::Fetched, context, &mut listing.items)?;
+    if let Some(first) = missing.first() {
+        let more = match missing.len() {
+            1 => String::new(),
+            count => format!("; so it is with {} more", count - 1),
+        };
+        return Err(PackError::Item {
+            path: String::from_utf8_lossy(&listing.items[*first].path).into_owned(),
+            reason: format!(
+                "git has only its pointer, and its content is not here: `git lfs pull` in {} brings it (git-lfs must be installed){more}",
+                part.top.display()
+            ),
+        });
+    }
     for (path, commit) in within {
         let Some(mut place) = part.place(&path) else {
             continue;
         };
+        // `export-ignore` holds for submodules as well.
+        if !folders.contains(&path) {
+            continue;
+        }
         if !submodules {
             listing.items.push(Item {
                 path: place,
@@ -308,7 +335,7 @@ fn archive(
         place.push(b'/');
         let top = part.top.join(OsStr::from_bytes(&path));
         let shown = String::from_utf8_lossy(&place[..place.len() - 1]).into_owned();
-        let there = top.join(".git").exists()
+        let there = is_top(&top)
             && Git::new(context, &top)
                 .output(&["cat-file", "-e", &format!("{commit}^{{commit}}")])
                 .is_ok();
@@ -357,13 +384,18 @@ fn spool(git: &Git<'_>, part: &Part<'_>, context: &Context) -> Result<Arc<File>,
 
 /// A file of ours that is gone when nobody has it open any more.
 pub(super) fn nameless(context: &Context) -> Result<File, PackError> {
-    let folder = context.home.join("bundles/tmp");
+    // A preview makes no home.
+    let folder = match context.home.is_dir() {
+        true => context.home.join("bundles/tmp"),
+        false => context.variable("TMPDIR").unwrap_or("/tmp").into(),
+    };
     let made = crate::context::create_private_dir(&folder).and_then(|()| {
         let path = folder.join(format!("{}.{:x}", std::process::id(), nonce()));
         let file = std::fs::OpenOptions::new()
             .read(true)
             .write(true)
             .create_new(true)
+            .mode(0o600)
             .open(&path)?;
         std::fs::remove_file(&path)?;
         Ok(file)

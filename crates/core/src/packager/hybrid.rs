@@ -1,11 +1,12 @@
 //! Several packagers side by side, or one over the other.
 
 use std::collections::HashMap;
+use std::os::unix::ffi::OsStringExt as _;
 
 use camino::Utf8Path;
 
-use super::listing::{Item, ItemKind, Listing, PackError};
-use super::settings::HybridPackager;
+use super::listing::{Item, ItemKind, Listing, PackError, Source};
+use super::settings::{HybridPackager, Packager};
 use crate::context::Context;
 
 pub(super) fn list(
@@ -25,6 +26,12 @@ pub(super) fn list(
         if !plain && !packager.extract_at_root {
             return Err(PackError::Settings(format!(
                 "the sub-packager `{}` has a name that no folder in the code can have",
+                name.escape_debug()
+            )));
+        }
+        if matches!(part, Packager::Passthrough(_)) {
+            return Err(PackError::Settings(format!(
+                "the sub-packager `{}` is of the kind `none`, which packs nothing: take it out",
                 name.escape_debug()
             )));
         }
@@ -53,11 +60,26 @@ fn same(one: &Item, other: &Item, first: &str, second: &str) -> Result<(), PackE
         path: path.clone(),
         reason: error.to_string(),
     };
+    let link = |kind: &ItemKind| match kind {
+        ItemKind::Link { target } => Some(target.clone()),
+        ItemKind::File {
+            source: Source::Path(path),
+            ..
+        } => path
+            .read_link()
+            .ok()
+            .map(|target| target.into_os_string().into_vec()),
+        _ => None,
+    };
+    if let (Some(one), Some(other)) = (link(&one.kind), link(&other.kind))
+        && one == other
+    {
+        return Ok(());
+    }
     let equal = match (&one.kind, &other.kind) {
         (ItemKind::File { source: one, .. }, ItemKind::File { source: other, .. }) => {
             one.same_as(other).map_err(unreadable)?
         }
-        (ItemKind::Link { target: one }, ItemKind::Link { target: other }) => one == other,
         (ItemKind::Folder, ItemKind::Folder) => true,
         _ => false,
     };

@@ -1,5 +1,6 @@
 //! Git LFS: what git has is a pointer; what belongs to the code is the file.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -30,29 +31,34 @@ pub(super) fn may_be_pointer(source: &Source) -> std::io::Result<bool> {
     Ok(beginning == BEGINNING)
 }
 
+/// Where contents may be taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lfs {
+    /// What has been fetched already.
+    AsItIs,
+    /// git-lfs as well, which may fetch them.
+    Fetched,
+}
+
 /// Puts the files in place of their pointers. `pointers`: numbers of items, and their paths in the repository. Those that git
-/// was not told to keep by LFS stay as they are.
+/// was not told to keep by LFS stay as they are; so do those whose content is not here, whose numbers are the answer.
 pub(super) fn fill_in(
     git: &Git<'_>,
     pointers: &[(usize, Vec<u8>)],
+    from: Lfs,
     context: &Context,
     items: &mut [Item],
-) -> Result<(), PackError> {
+) -> Result<Vec<usize>, PackError> {
+    let mut missing = Vec::new();
     if pointers.is_empty() {
-        return Ok(());
+        return Ok(missing);
     }
-    let ours = kept_by_lfs(git, pointers)?;
+    let ours: HashSet<Vec<u8>> = kept_by_lfs(git, pointers)?.into_iter().collect();
     let objects = objects(git)?;
     for (number, path) in pointers.iter().filter(|(_, path)| ours.contains(path)) {
         let ItemKind::File { source, executable } = &mut items[*number].kind else {
             continue;
         };
-        if let Source::Path(path) = source {
-            let mode = path
-                .metadata()
-                .map_or(0, |found| found.permissions().mode());
-            *executable = mode & 0o100 != 0;
-        }
         let mut pointer = Vec::new();
         let shown = || String::from_utf8_lossy(path).into_owned();
         source
@@ -62,13 +68,20 @@ pub(super) fn fill_in(
                 path: shown(),
                 reason: error.to_string(),
             })?;
-        let file = match object(&pointer, &objects) {
-            Some(file) => file,
-            None => smudged(git, &pointer, context).ok_or_else(|| PackError::Item {
-                path: shown(),
-                reason: "git has only its pointer, and its content is not here: `git lfs pull` brings it (git-lfs must be installed)".to_owned(),
-            })?,
+        let file = object(&pointer, &objects).or_else(|| match from {
+            Lfs::AsItIs => None,
+            Lfs::Fetched => smudged(git, &pointer, context),
+        });
+        let Some(file) = file else {
+            missing.push(*number);
+            continue;
         };
+        if let Source::Path(path) = source {
+            let mode = path
+                .metadata()
+                .map_or(0, |found| found.permissions().mode());
+            *executable = mode & 0o100 != 0;
+        }
         let len = file.metadata().map_or(0, |found| found.len());
         *source = Source::Spooled {
             file: Arc::new(file),
@@ -76,28 +89,17 @@ pub(super) fn fill_in(
             len,
         };
     }
-    Ok(())
+    Ok(missing)
 }
 
 /// Those of the paths that git's attributes give to LFS.
 fn kept_by_lfs(git: &Git<'_>, pointers: &[(usize, Vec<u8>)]) -> Result<Vec<Vec<u8>>, PackError> {
     let arguments = ["check-attr", "-z", "--stdin", "filter"];
-    let mut child = git
-        .command(&arguments)
-        .stdin(Stdio::piped())
-        .spawn()
-        .map_err(|error| git.absent(&error))?;
     let asked: Vec<u8> = pointers
         .iter()
         .flat_map(|(_, path)| path.iter().copied().chain([0]))
         .collect();
-    let input = child.stdin.take();
-    let output = std::thread::scope(|scope| {
-        // It answers while it reads.
-        scope.spawn(move || input.map(|mut input| input.write_all(&asked)));
-        child.wait_with_output()
-    })
-    .map_err(|error| git.absent(&error))?;
+    let output = git.answers(&arguments, &asked)?;
     let answer = git.answer(&arguments, output)?;
     let words: Vec<&[u8]> = answer.split(|byte| *byte == 0).collect();
     Ok(words

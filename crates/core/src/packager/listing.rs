@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 
-use super::settings::Size;
+use crate::config::Size;
 
 /// The files, links and empty folders that a packager selected.
 #[derive(Debug, Default)]
@@ -19,6 +20,29 @@ pub struct Listing {
     pub items: Vec<Item>,
     /// What people should know about it.
     pub notes: Vec<Note>,
+}
+
+impl Listing {
+    /// Takes out what is on disk in a folder: our own home is nobody's code.
+    pub(super) fn leave_out(&mut self, folder: &Utf8Path) {
+        let folder = folder.as_str().as_bytes();
+        let is_in = |path: &[u8]| match path.strip_prefix(folder) {
+            Some(rest) => rest.is_empty() || rest.starts_with(b"/"),
+            None => false,
+        };
+        let root = &self.root;
+        self.items.retain(|item| match &item.kind {
+            ItemKind::File {
+                source: Source::Path(path),
+                ..
+            } => !is_in(path.as_os_str().as_bytes()),
+            ItemKind::Folder => {
+                let path = [root.as_str().as_bytes(), b"/", item.path.as_slice()].concat();
+                !is_in(&path)
+            }
+            _ => true,
+        });
+    }
 }
 
 /// One of them.

@@ -27,12 +27,11 @@ mod working_tree;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-#[expect(unused_imports, reason = "provenance asks git as well")]
-pub(crate) use git::Git;
+pub(crate) use git::{Git, top as repository};
 pub use listing::{Item, ItemKind, Limits, Listing, Note, PackError, Source};
 pub use settings::{
     FileSize, GitArchivePackager, HybridPackager, Packager, PassthroughPackager, PatternPackager,
-    Patterns, Size, TotalSize, WorkingTreePackager,
+    Patterns, TotalSize, WorkingTreePackager,
 };
 
 pub use tar::write_tar_gz;
@@ -66,7 +65,7 @@ pub fn position(packager: &Packager, base: &Utf8Path) -> Position {
         }
         // NeMo-Run's jobs start at the top of what was packed.
         Packager::GitArchive(archive) => {
-            let base = base.join(&archive.basepath);
+            let base = below(base, &archive.basepath);
             Position {
                 root: git::top(&base).unwrap_or(base),
                 inside: String::new(),
@@ -79,20 +78,30 @@ pub fn position(packager: &Packager, base: &Utf8Path) -> Position {
     }
 }
 
+/// A folder that settings name, from another one; that one itself if they name none.
+fn below(base: &Utf8Path, folder: &str) -> Utf8PathBuf {
+    match folder {
+        "" | "." => base.to_owned(),
+        folder => base.join(folder),
+    }
+}
+
 /// What a packager selects for somebody who stands in `base`.
 ///
 /// # Errors
 /// git refuses, a folder can't be read, or the settings don't fit what is there.
 pub fn list(packager: &Packager, base: &Utf8Path, context: &Context) -> Result<Listing, PackError> {
-    let root = position(packager, base).root;
-    match packager {
-        Packager::WorkingTree(_) => working_tree::list(&root, context),
-        Packager::GitArchive(archive) => git_archive::list(archive, base, context),
-        Packager::Pattern(pattern) => pattern::list(pattern, base),
-        Packager::Hybrid(hybrid) => hybrid::list(hybrid, base, context),
-        Packager::Passthrough(_) => Ok(Listing {
+    let Position { root, inside } = position(packager, base);
+    let mut listing = match packager {
+        Packager::WorkingTree(_) => working_tree::list(&root, &inside, context)?,
+        Packager::GitArchive(archive) => git_archive::list(archive, base, context)?,
+        Packager::Pattern(pattern) => pattern::list(pattern, base)?,
+        Packager::Hybrid(hybrid) => hybrid::list(hybrid, base, context)?,
+        Packager::Passthrough(_) => Listing {
             root,
             ..Listing::default()
-        }),
-    }
+        },
+    };
+    listing.leave_out(&context.home);
+    Ok(listing)
 }

@@ -4,13 +4,13 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
 use super::listing::Limits;
+use crate::config::Size;
 
 /// How the user's code reaches the job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -179,7 +179,7 @@ impl Packager {
     }
 }
 
-const KINDS: [&str; 5] = ["none", "working_tree", "git_archive", "pattern", "hybrid"];
+const KINDS: [&str; 5] = ["working_tree", "git_archive", "pattern", "hybrid", "none"];
 
 impl<'de> Deserialize<'de> for Packager {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Packager, D::Error> {
@@ -200,10 +200,17 @@ impl<'de> Deserialize<'de> for Packager {
         let table = match Value::deserialize(deserializer)? {
             Value::String(kind) => serde_json::json!({ "kind": kind }),
             Value::Object(mut table) => {
-                // What was stored before there were kinds, and NeMo-Run's own `Packager`.
-                table
-                    .entry("kind")
-                    .or_insert_with(|| Value::String("none".to_owned()));
+                // A setting alone changes that of the default, as everywhere; a folder that is linked to is no packing.
+                if table.get("kind").is_none_or(Value::is_null) {
+                    let linked = table
+                        .get("symlink_from_remote_dir")
+                        .is_some_and(|value| !value.is_null());
+                    if !linked {
+                        table.remove("symlink_from_remote_dir");
+                    }
+                    let kind = if linked { "none" } else { "working_tree" };
+                    table.insert("kind".to_owned(), kind.into());
+                }
                 Value::Object(table)
             }
             other => other,
@@ -232,26 +239,31 @@ impl JsonSchema for Packager {
                 properties.shift_insert(
                     0,
                     "kind".to_owned(),
-                    serde_json::json!({ "type": "string", "const": kind }),
+                    serde_json::json!({ "type": "string", "const": kind, "x-mizzen-noun": "kind of packager" }),
                 );
             }
-            let required = schema.get("required").cloned().unwrap_or_default();
-            let mut required: Vec<Value> = required.as_array().cloned().unwrap_or_default();
-            required.insert(0, "kind".into());
-            schema["required"] = required.into();
+            // A table without a kind is one of these two.
+            if !["working_tree", "none"].contains(&kind) {
+                let required = schema.get("required").cloned().unwrap_or_default();
+                let mut required: Vec<Value> = required.as_array().cloned().unwrap_or_default();
+                required.insert(0, "kind".into());
+                schema["required"] = required.into();
+            }
             schema
         };
         let tables = [
-            table("none", PassthroughPackager::json_schema(generator)),
             table("working_tree", WorkingTreePackager::json_schema(generator)),
             table("git_archive", GitArchivePackager::json_schema(generator)),
             table("pattern", PatternPackager::json_schema(generator)),
             table("hybrid", HybridPackager::json_schema(generator)),
+            table("none", PassthroughPackager::json_schema(generator)),
         ];
-        let mut any = vec![serde_json::json!({ "type": "string", "enum": KINDS })];
+        let mut any = vec![serde_json::json!({
+            "type": "string", "enum": KINDS, "x-mizzen-noun": "kind of packager"
+        })];
         any.extend(tables);
         json_schema!({
-            "description": "How the user's code reaches the job: a kind, or a table with `kind` and its settings.",
+            "description": "How the user's code reaches the job: a kind, or a table with `kind` and its settings. Without `kind` they are those of `working_tree`, or of `none` if `symlink_from_remote_dir` is among them.",
             "anyOf": any
         })
     }
@@ -299,91 +311,6 @@ impl JsonSchema for Patterns {
     }
 }
 
-/// A number of bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Size(pub u64);
-
-impl Size {
-    /// Reads `1048576`, `"1MiB"`, `"1.5 GB"`; units are of 1000 (`MB`) or 1024 (`MiB`, `M`) bytes.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Size> {
-        let text = text.trim();
-        let split = text
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(text.len());
-        let number: f64 = text[..split].parse().ok()?;
-        let unit = text[split..].trim().to_ascii_lowercase();
-        let (prefix, binary) = match unit.strip_suffix("ib") {
-            Some(prefix) => (prefix, true),
-            None => match unit.strip_suffix('b') {
-                Some(prefix) => (prefix, false),
-                None => (&*unit, true),
-            },
-        };
-        let power = ["", "k", "m", "g", "t"]
-            .iter()
-            .position(|known| *known == prefix)?;
-        let step: f64 = if binary { 1024.0 } else { 1000.0 };
-        let bytes = number * step.powi(i32::try_from(power).ok()?);
-        (bytes.is_finite() && bytes < 1e18).then_some(Size(bytes as u64))
-    }
-}
-
-impl fmt::Display for Size {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut value = self.0 as f64;
-        for unit in ["bytes", "KiB", "MiB", "GiB"] {
-            if value < 1024.0 || unit == "GiB" {
-                let digits = usize::from(unit != "bytes" && value < 10.0 && value.fract() >= 0.05);
-                return write!(out, "{value:.digits$} {unit}");
-            }
-            value /= 1024.0;
-        }
-        Ok(())
-    }
-}
-
-impl Serialize for Size {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Size {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Size, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        let size = match &value {
-            Value::Number(number) => number.as_u64().map(Size),
-            Value::String(text) => Size::parse(text),
-            _ => None,
-        };
-        size.ok_or_else(|| {
-            de::Error::custom(format!(
-                "{value} is no size: write bytes, or such as \"500MiB\" or \"2GiB\""
-            ))
-        })
-    }
-}
-
-impl JsonSchema for Size {
-    fn schema_name() -> Cow<'static, str> {
-        "Size".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "anyOf": [
-                { "type": "integer", "minimum": 0 },
-                { "type": "string", "pattern": "^ *[0-9]+(\\.[0-9]+)? *([kKmMgGtT]?([iI]?[bB])?) *$" },
-            ]
-        })
-    }
-}
-
 /// The most bytes of all files together: 1 GiB unless said otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
@@ -413,39 +340,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_read_and_shown() {
-        for (text, bytes) in [
-            ("12", 12),
-            ("1KiB", 1024),
-            ("1 kb", 1000),
-            ("1.5GiB", 3 << 29),
-            ("100M", 100 << 20),
-        ] {
-            assert_eq!(Size::parse(text), Some(Size(bytes)), "{text}");
-        }
-        for text in ["", "GiB", "-1", "1 XiB", "1.2.3", "1e9"] {
-            assert_eq!(Size::parse(text), None, "{text}");
-        }
-        for (bytes, text) in [
-            (0, "0 bytes"),
-            (1023, "1023 bytes"),
-            (1536, "1.5 KiB"),
-            (1 << 30, "1 GiB"),
-            (130 << 20, "130 MiB"),
-        ] {
-            assert_eq!(Size(bytes).to_string(), text);
-        }
-    }
-
-    #[test]
     fn packagers_are_a_word_or_a_table() {
         let read = |text: &str| serde_json::from_str::<Packager>(text);
         assert_eq!(read("\"working_tree\"").unwrap(), Packager::default());
         assert_eq!(
-            read(r#"{"debug":true}"#).unwrap(),
-            Packager::Passthrough(PassthroughPackager {
+            read(r#"{"debug":true,"symlink_from_remote_dir":null}"#).unwrap(),
+            Packager::WorkingTree(WorkingTreePackager {
                 debug: true,
-                ..PassthroughPackager::default()
+                ..WorkingTreePackager::default()
+            })
+        );
+        assert_eq!(
+            read(r#"{"symlink_from_remote_dir":"/code"}"#).unwrap(),
+            Packager::Passthrough(PassthroughPackager {
+                debug: false,
+                symlink_from_remote_dir: Some("/code".to_owned()),
             })
         );
         let git = read(r#"{"kind":"git_archive","ref":"v1","include_pattern":"a/*"}"#).unwrap();

@@ -18,8 +18,8 @@ use camino::Utf8Path;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use ignore::{WalkBuilder, WalkState};
 
-use super::git::Git;
-use super::lfs;
+use super::git::{Git, is_top};
+use super::lfs::{self, Lfs};
 use super::listing::{Item, ItemKind, Listing, Note, PackError, Source};
 use crate::context::Context;
 
@@ -44,12 +44,13 @@ const FOLDERS: [&str; 5] = [
     "--directory",
 ];
 
-pub(super) fn list(root: &Utf8Path, context: &Context) -> Result<Listing, PackError> {
+/// `inside`: where somebody stands below `root`.
+pub(super) fn list(root: &Utf8Path, inside: &str, context: &Context) -> Result<Listing, PackError> {
     let mut listing = Listing {
         root: root.to_owned(),
         ..Listing::default()
     };
-    if root.join(".git").exists() {
+    if is_top(root.as_std_path()) {
         repository(root.as_std_path(), b"", context, &mut listing)?;
         leave_out(root.as_std_path(), &mut listing)?;
     } else {
@@ -61,9 +62,41 @@ pub(super) fn list(root: &Utf8Path, context: &Context) -> Result<Listing, PackEr
                 "{root} is a bare repository, which has no working tree: launch from a clone of it, or use `packager = \"git_archive\"`"
             )));
         }
-        folder(root.as_std_path(), &mut listing)?;
+        folder(root.as_std_path(), context, &mut listing)?;
+    }
+    if !inside.is_empty() {
+        stand_in(inside, &mut listing);
     }
     Ok(listing)
+}
+
+/// Jobs start in the folder that somebody stands in, so it must be there.
+fn stand_in(inside: &str, listing: &mut Listing) {
+    let inside = inside.as_bytes();
+    let is_there = listing
+        .items
+        .iter()
+        .any(|item| match item.path.strip_prefix(inside) {
+            Some(rest) => rest.is_empty() || rest.starts_with(b"/"),
+            None => false,
+        });
+    if is_there {
+        return;
+    }
+    listing.notes.push(Note {
+        text: format!(
+            "all that is in {} is ignored, and none of it belongs to the code",
+            String::from_utf8_lossy(inside)
+        ),
+        hint: Some(format!(
+            "change what .gitignore of {} and {IGNORE_FILE} say of it, or launch from elsewhere",
+            listing.root
+        )),
+    });
+    listing.items.push(Item {
+        path: inside.to_owned(),
+        kind: ItemKind::Folder,
+    });
 }
 
 fn item(root: &Path, path: Vec<u8>) -> Item {
@@ -94,18 +127,19 @@ fn repository(
             .spawn()
             .map_err(|error| git.absent(&error))
     };
-    let end = |child: Child, arguments: &[&str]| {
-        let output = child
+    let end = |child: Child| {
+        child
             .wait_with_output()
-            .map_err(|error| PackError::Git(format!("git can't be waited for: {error}")))?;
-        git.answer(arguments, output)
+            .map_err(|error| PackError::Git(format!("git can't be waited for: {error}")))
     };
     // All three look at the same tree: side by side they take the time of the slowest.
     let (others, folders) = (start(&OTHERS)?, start(&FOLDERS)?);
     let tracked = git.output(&TRACKED);
-    let others = end(others, &OTHERS);
-    let folders = end(folders, &FOLDERS);
+    let (others, folders) = (end(others), end(folders));
     let (tracked, others, folders) = (tracked?, others?, folders?);
+    listing.notes.extend(unopened(&others.stderr));
+    let others = git.answer(&OTHERS, others)?;
+    let folders = git.answer(&FOLDERS, folders)?;
     let root = listing.root.clone().into_std_path_buf();
     let root = root.as_path();
 
@@ -135,18 +169,21 @@ fn repository(
     }
     pointers(&git, prefix, &tracked, context, listing)?;
     let known: HashSet<&[u8]> = within.iter().map(Vec::as_slice).collect();
-    let empty: Vec<Vec<u8>> = parts(&folders)
+    let untracked = parts(&folders)
         .filter_map(|path| path.strip_suffix(b"/"))
         .filter(|path| !known.contains(path))
         .map(<[u8]>::to_owned)
         .collect();
-    for path in &empty {
-        empty_folders(top, path, prefix, listing);
+    for path in empty_folders(&git, untracked)? {
+        listing.items.push(Item {
+            path: joined(prefix, &path),
+            kind: ItemKind::Folder,
+        });
     }
     for path in &within {
         let folder = top.join(OsStr::from_bytes(path));
         let mut below = joined(prefix, path);
-        if folder.join(".git").exists() {
+        if is_top(&folder) {
             below.push(b'/');
             repository(&folder, &below, context, listing)?;
         } else {
@@ -199,15 +236,12 @@ fn pointers(
                 .then(|| (number, path.to_owned()))
         })
         .collect();
-    for (number, path) in found {
-        let pointer = [(number, path)];
-        if lfs::fill_in(git, &pointer, context, &mut listing.items).is_err() {
-            let shown = String::from_utf8_lossy(&listing.items[number].path).into_owned();
-            listing.notes.push(Note {
-                text: format!("{shown} is only a pointer of Git LFS, and is packed as that"),
-                hint: Some("git lfs pull".to_owned()),
-            });
-        }
+    for number in lfs::fill_in(git, &found, Lfs::AsItIs, context, &mut listing.items)? {
+        let shown = String::from_utf8_lossy(&listing.items[number].path).into_owned();
+        listing.notes.push(Note {
+            text: format!("{shown} is only a pointer of Git LFS, and is packed as that"),
+            hint: Some("git lfs pull".to_owned()),
+        });
     }
     Ok(())
 }
@@ -218,32 +252,72 @@ fn parts(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|part| !part.is_empty())
 }
 
-/// The empty folders at and below a folder that git tracks nothing in. Large ones, in which ignored data may lie, are not
-/// looked through to their end.
-fn empty_folders(top: &Path, path: &[u8], prefix: &[u8], listing: &mut Listing) {
+/// Folders that git could not look into: it goes on without them.
+fn unopened(words: &[u8]) -> Vec<Note> {
+    String::from_utf8_lossy(words)
+        .lines()
+        .filter_map(|line| line.strip_prefix("warning: "))
+        .filter(|line| line.contains("could not open directory"))
+        .map(|line| Note {
+            text: format!("git {line}: nothing in it belongs to the code"),
+            hint: None,
+        })
+        .collect()
+}
+
+/// The empty folders at and below folders that git tracks nothing in, without those that are ignored. What is very large is
+/// not looked through to its end.
+fn empty_folders(git: &Git<'_>, untracked: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, PackError> {
+    let mut empty = Vec::new();
     let mut seen = 0;
-    let mut open = vec![path.to_owned()];
-    while let Some(path) = open.pop() {
-        let Ok(entries) = top.join(OsStr::from_bytes(&path)).read_dir() else {
-            continue;
-        };
-        let before = seen;
-        for entry in entries.flatten() {
-            seen += 1;
-            if seen > MOST_LOOKED_AT {
-                return;
+    let mut level = untracked;
+    while !level.is_empty() {
+        let mut next = Vec::new();
+        for path in level {
+            let Ok(entries) = git.folder().join(OsStr::from_bytes(&path)).read_dir() else {
+                continue;
+            };
+            let before = seen;
+            for entry in entries.flatten() {
+                seen += 1;
+                if seen > MOST_LOOKED_AT {
+                    return Ok(empty);
+                }
+                let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+                if is_folder && entry.file_name() != ".git" {
+                    let name = entry.file_name();
+                    next.push([&path, b"/".as_slice(), name.as_bytes()].concat());
+                }
             }
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) && entry.file_name() != ".git" {
-                open.push([&path, b"/".as_slice(), entry.file_name().as_bytes()].concat());
+            if seen == before {
+                empty.push(path);
             }
         }
-        if seen == before {
-            listing.items.push(Item {
-                path: joined(prefix, &path),
-                kind: ItemKind::Folder,
-            });
+        if !next.is_empty() {
+            let ignored = ignored(git, &next)?;
+            next.retain(|path| !ignored.contains(path));
         }
+        level = next;
     }
+    Ok(empty)
+}
+
+/// Those of some folders that git ignores.
+fn ignored(git: &Git<'_>, folders: &[Vec<u8>]) -> Result<HashSet<Vec<u8>>, PackError> {
+    let arguments = ["check-ignore", "-z", "--stdin"];
+    let asked: Vec<u8> = folders
+        .iter()
+        .flat_map(|path| path.iter().copied().chain(*b"/\0"))
+        .collect();
+    let output = git.answers(&arguments, &asked)?;
+    // 1: none of them.
+    if output.status.code() == Some(1) {
+        return Ok(HashSet::new());
+    }
+    let found = git.answer(&arguments, output)?;
+    Ok(parts(&found)
+        .map(|path| path.strip_suffix(b"/").unwrap_or(path).to_owned())
+        .collect())
 }
 
 /// Takes out what `.mizzenignore` names, at the top and below it.
@@ -299,19 +373,21 @@ fn leave_out(root: &Path, listing: &mut Listing) -> Result<(), PackError> {
 }
 
 /// A folder without git.
-fn folder(root: &Path, listing: &mut Listing) -> Result<(), PackError> {
+fn folder(root: &Path, context: &Context, listing: &mut Listing) -> Result<(), PackError> {
     enum Found {
         File(PathBuf),
         Folder(PathBuf),
         Wrong(PackError),
     }
+    // Our own home may be large, and is nobody's code.
+    let home = context.home.clone().into_std_path_buf();
     let walk = WalkBuilder::new(root)
         .standard_filters(false)
         .git_ignore(true)
         .require_git(false)
         .add_custom_ignore_filename(IGNORE_FILE)
         .follow_links(false)
-        .filter_entry(|entry| entry.file_name() != ".git")
+        .filter_entry(move |entry| entry.file_name() != ".git" && entry.path() != home)
         .build_parallel();
     let (sink, found) = std::sync::mpsc::channel();
     let seen = AtomicUsize::new(0);
@@ -326,7 +402,15 @@ fn folder(root: &Path, listing: &mut Listing) -> Result<(), PackError> {
                 Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_dir()) => {
                     Found::Folder(entry.into_path())
                 }
-                Ok(entry) => Found::File(entry.into_path()),
+                Ok(entry)
+                    if entry
+                        .file_type()
+                        .is_some_and(|kind| kind.is_file() || kind.is_symlink()) =>
+                {
+                    Found::File(entry.into_path())
+                }
+                // Pipes, sockets and devices are no code; git does not see them either.
+                Ok(_) => return WalkState::Continue,
                 Err(error) => Found::Wrong(PackError::Read {
                     path: root.display().to_string(),
                     reason: error.to_string(),

@@ -1,30 +1,33 @@
 //! A new experiment: its folder, its document, its rows.
 
-use super::SubmitError;
+use super::provenance::PATCH;
+use super::{Prepared, SubmitError};
 use crate::context::{Context, create_private_dir, write_file};
-use crate::model::ExperimentId;
-use crate::plan::Plan;
 use crate::store::Store;
 
-/// Writes a new experiment down. Nothing is started.
+/// Writes a new experiment down, with the code that [`Prepared::package`] has packed. Nothing is started.
 ///
-/// `document` is what it was made from, by whom and where; it is kept as it is, in the store and as `experiment.json` in
-/// the experiment's folder. It must hold no secret.
+/// What it was made from, by whom, where and by which `command` is kept in the store and as `experiment.json` in the
+/// experiment's folder; what was not committed of its code as [`PATCH`].
 ///
 /// # Errors
 /// The id is taken, or the home can't be written; nothing is left behind then.
 pub fn create(
     context: &Context,
     store: &mut Store,
-    plan: &Plan,
-    id: &ExperimentId,
-    document: &serde_json::Value,
+    prepared: &Prepared,
+    command: &[String],
 ) -> Result<(), SubmitError> {
+    let (plan, id) = (&prepared.plan, &prepared.id);
+    let document = &prepared.record(context, command);
     let dir = context.experiment_dir(&plan.title, id);
     let made = || {
         create_private_dir(&dir)?;
         let text = serde_json::to_vec_pretty(document).map_err(std::io::Error::other)?;
         write_file(&dir.join("experiment.json"), &text, 0o600)?;
+        if !prepared.collected.patch.is_empty() {
+            write_file(&dir.join(PATCH), &prepared.collected.patch, 0o600)?;
+        }
         plan.files.iter().try_for_each(|file| {
             let path = dir.join(&file.path);
             if let Some(parent) = path.parent() {

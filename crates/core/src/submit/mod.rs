@@ -10,18 +10,24 @@
 //!
 //! Nothing is started here but by [`fn@send`], and that only by the holder of the experiment's lease.
 
+pub mod archive;
+pub mod compare;
 mod control;
 mod create;
 pub mod devspace;
+mod gc;
 pub mod nemo_run;
 mod package;
 mod prepare;
 mod preview;
+pub mod provenance;
 mod reach;
+pub mod repro;
 mod send;
 
 pub use control::{cancel, remove, retry};
 pub use create::create;
+pub use gc::{collect, collect_at, needed_trees};
 pub use prepare::{Preparation, PrepareError, Prepared, prepare, surrounding_layers};
 pub use preview::{JobPreview, Previewer, is_private, preview};
 pub use reach::reach;
@@ -48,6 +54,14 @@ pub enum SubmitError {
     /// The code can't be packed.
     #[error(transparent)]
     Pack(#[from] crate::packager::PackError),
+    /// It can't be run again from what is kept of it.
+    #[error("experiment {id} can't be run again: {reason}")]
+    NotRepeatable {
+        /// The experiment.
+        id: ExperimentId,
+        /// Why.
+        reason: String,
+    },
     /// A place can't be reached, or does not let us in.
     #[error(transparent)]
     Tunnel(#[from] crate::tunnel::TunnelError),

@@ -10,11 +10,14 @@
 
 use camino::Utf8Path;
 
+use mizzen_agent::bundle::TreeHash;
+
 use crate::context::Context;
 use crate::executor::{self, Executor};
 use crate::packager::bundle::Bundles;
 use crate::packager::{self, Listing, Note, PackError, Packager};
 use crate::plan::{Code, Plan};
+use crate::submit::repro::Pinned;
 
 /// The most files of a folder without git whose tree is recorded when jobs run in it: it may be anybody's home.
 const RECORDED_FILES: usize = 2_000;
@@ -37,6 +40,18 @@ pub(super) fn code_place(executor: &dyn Executor, base: &Utf8Path) -> Option<Str
     }
 }
 
+/// As [`code_place`], where the code is decided already: it is never run in place.
+pub(super) fn pinned_place(executor: &dyn Executor, pinned: &Pinned) -> Option<String> {
+    // The executor does not know its name here; all kept code of an experiment stands in the same folder of it.
+    let code = &pinned.otherwise;
+    match &executor.base().packager {
+        Packager::Passthrough(packager) if packager.symlink_from_remote_dir.is_some() => {
+            Some(String::new())
+        }
+        _ => Some(code.inside.clone()),
+    }
+}
+
 fn is_in_place(executor: &dyn Executor) -> bool {
     match &executor.base().packager {
         Packager::WorkingTree(tree) => {
@@ -55,6 +70,7 @@ pub(super) fn package(
     context: &Context,
     plan: &mut Plan,
     base: &Utf8Path,
+    keep: bool,
 ) -> Result<Vec<Note>, super::SubmitError> {
     let mut packed: Vec<(Packager, bool, Option<Code>)> = Vec::new();
     let mut notes = Vec::new();
@@ -72,7 +88,7 @@ pub(super) fn package(
         let code = match known {
             Some((.., code)) => code.clone(),
             None => {
-                let (code, more) = pack(context, &packager, base, in_place)?;
+                let (code, more) = pack(context, &packager, base, in_place, keep)?;
                 notes.extend(more);
                 packed.push((packager, in_place, code.clone()));
                 code
@@ -99,6 +115,7 @@ fn pack(
     packager: &Packager,
     base: &Utf8Path,
     in_place: bool,
+    keep: bool,
 ) -> Result<(Option<Code>, Vec<Note>), PackError> {
     let kind = packager.kind().to_owned();
     if let Packager::Passthrough(passthrough) = packager {
@@ -120,16 +137,16 @@ fn pack(
         in_place,
         ..Code::default()
     };
-    let packed = if in_place && !is_worth_recording(&position.root, &context.home) {
+    let named = if in_place && !is_worth_recording(&position.root, &context.home) {
         Err(None)
     } else {
-        keep(context, packager, base).map_err(Some)
+        name(context, packager, base, keep).map_err(Some)
     };
-    match packed {
-        Ok((packed, notes)) => {
-            code.tree = packed.tree.to_string();
-            code.files = packed.files;
-            code.bytes = packed.bytes;
+    match named {
+        Ok((named, notes)) => {
+            code.tree = named.tree.to_string();
+            code.files = named.files;
+            code.bytes = named.bytes;
             Ok((Some(code), if in_place { Vec::new() } else { notes }))
         }
         Err(reason) if in_place => {
@@ -144,15 +161,38 @@ fn pack(
     }
 }
 
-fn keep(
+fn name(
     context: &Context,
     packager: &Packager,
     base: &Utf8Path,
-) -> Result<(packager::bundle::Packed, Vec<Note>), PackError> {
+    keep: bool,
+) -> Result<(Named, Vec<Note>), PackError> {
     let mut listing: Listing = packager::list(packager, base, context)?;
     leave_home_out(&mut listing, &context.home);
-    let packed = Bundles::open(&context.home)?.pack(&listing, &packager.limits())?;
-    Ok((packed, std::mem::take(&mut listing.notes)))
+    let notes = std::mem::take(&mut listing.notes);
+    let named = if keep {
+        let packed = Bundles::open(&context.home)?.pack(&listing, &packager.limits())?;
+        Named {
+            tree: packed.tree,
+            files: packed.files,
+            bytes: packed.bytes,
+        }
+    } else {
+        let manifest = Bundles::peek(&context.home).tree_of(&listing)?;
+        Named {
+            tree: manifest.hash(),
+            files: manifest.files(),
+            bytes: manifest.bytes(),
+        }
+    };
+    Ok((named, notes))
+}
+
+/// A tree, and how large it is.
+struct Named {
+    tree: TreeHash,
+    files: u64,
+    bytes: u64,
 }
 
 /// Our own home is nobody's code.
@@ -171,7 +211,7 @@ fn leave_home_out(listing: &mut Listing, home: &Utf8Path) {
 
 /// A git repository, or a folder of a size that code has.
 fn is_worth_recording(root: &Utf8Path, home: &Utf8Path) -> bool {
-    if root.join(".git").exists() {
+    if packager::repository(root).as_deref() == Some(root) {
         return true;
     }
     let (mut files, mut bytes) = (0, 0);

@@ -4,6 +4,8 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::{Map, Value, json};
 
+use super::provenance::{self, Collected};
+use super::repro::Pinned;
 use super::{SubmitError, package};
 use crate::config::{self, Format, Layer, Loaded, Origin, Override};
 use crate::context::Context;
@@ -23,6 +25,8 @@ pub struct Preparation<'a> {
     pub base: &'a Utf8Path,
     /// The title of a document without one.
     pub default_title: &'a str,
+    /// The code, where it is decided already; else it is packed ([`Prepared::package`]).
+    pub pinned: Option<&'a Pinned>,
 }
 
 /// A plan, and what it was made from.
@@ -36,15 +40,35 @@ pub struct Prepared {
     pub fingerprint: String,
     loaded: Loaded,
     base: Utf8PathBuf,
+    pub(super) collected: Collected,
+    pinned: Option<Pinned>,
 }
 
 impl Prepared {
-    /// Packs the code of the jobs, and names it in the plan. Answers with what people should know about it.
+    /// Packs the code of the jobs, and names it in the plan. Answers with what people should know about it. `keep`: without it
+    /// nothing is written, and the code is only named.
     ///
     /// # Errors
     /// Code that is to be sent can't be packed.
-    pub fn package(&mut self, context: &Context) -> Result<Vec<Note>, SubmitError> {
-        package::package(context, &mut self.plan, &self.base)
+    pub fn package(&mut self, context: &Context, keep: bool) -> Result<Vec<Note>, SubmitError> {
+        let (plan, base) = (&mut self.plan, &self.base);
+        if let Some(pinned) = &self.pinned {
+            for name in plan.executors.keys() {
+                plan.code.insert(name.clone(), pinned.of(name).clone());
+            }
+            self.collected.provenance = provenance::of_machine(context);
+            return Ok(Vec::new());
+        }
+        if !keep {
+            return package::package(context, plan, base, keep);
+        }
+        // Both wait for git most of the time.
+        std::thread::scope(|scope| {
+            let collecting = scope.spawn(|| provenance::collect(context, base));
+            let notes = package::package(context, plan, base, keep);
+            self.collected = collecting.join().unwrap_or_default();
+            notes
+        })
     }
 
     /// What is stored beside the plan: document, provenance, who, where, and by which command line.
@@ -65,6 +89,9 @@ impl Prepared {
             .map(|(pointer, found)| (pointer.to_owned(), place(found)))
             .collect();
         json!({
+            "repeats": self.pinned.as_ref().map(|pinned| &pinned.from),
+            "code": self.plan.code,
+            "surroundings": self.collected.provenance,
             "document": self.loaded.document,
             "provenance": provenance,
             "command": command,
@@ -156,7 +183,10 @@ pub fn prepare(context: &Context, preparation: &Preparation<'_>) -> Result<Prepa
     let place = |config: &plan::ExecutorConfig| match executor::build("", config) {
         Ok(executor) => plan::Place {
             experiment_dir: executor.experiment_dir(&here),
-            code: (!executor.shares_files()).then(String::new),
+            code: match preparation.pinned {
+                Some(pinned) => package::pinned_place(&*executor, pinned),
+                None => package::code_place(&*executor, preparation.base),
+            },
         },
         // What can't be made is told of when it is to be used.
         Err(_) => plan::Place {
@@ -187,5 +217,7 @@ pub fn prepare(context: &Context, preparation: &Preparation<'_>) -> Result<Prepa
         fingerprint,
         loaded,
         base: preparation.base.to_owned(),
+        collected: Collected::default(),
+        pinned: preparation.pinned.cloned(),
     })
 }

@@ -60,7 +60,14 @@ if TYPE_CHECKING:
         run_async as run_async,
     )
     from mizzen.launcher import Launcher as Launcher
-    from mizzen.packager import Packager as Packager
+    from mizzen.packager import (
+        GitArchivePackager as GitArchivePackager,
+        HybridPackager as HybridPackager,
+        Packager as Packager,
+        PassthroughPackager as PassthroughPackager,
+        PatternPackager as PatternPackager,
+        WorkingTreePackager as WorkingTreePackager,
+    )
     from mizzen.plugin import Plugin as Plugin
     from mizzen.tunnel import LocalTunnel as LocalTunnel, SSHTunnel as SSHTunnel
 
@@ -113,7 +120,7 @@ _MODULES = {
     ),
     "mizzen.experiment": ("Experiment", "Job", "JobGroup", "RunResult", "run", "run_async"),
     "mizzen.launcher": ("Launcher",),
-    "mizzen.packager": ("Packager",),
+    "mizzen.packager": ("GitArchivePackager", "HybridPackager", "Packager", "PassthroughPackager", "PatternPackager", "WorkingTreePackager"),
     "mizzen.plugin": ("Plugin",),
     "mizzen.tunnel": ("LocalTunnel", "SSHTunnel"),
 }

@@ -1,15 +1,22 @@
-"""How the user's code reaches a job."""
+"""How the user's code reaches a job.
+
+A packager says which files belong to the code; reading, keeping and sending them is the library's. Its fields are NeMo-Run's
+(:class:`WorkingTreePackager` and the limits are ours), and so are the answers of :meth:`Packager.package`.
+"""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mizzen.config import ConfigurableMixin
 from mizzen.errors import ConfigError
 
-__all__ = ["GitArchivePackager", "HybridPackager", "Packager", "PatternPackager", "WorkingTreePackager"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["GitArchivePackager", "HybridPackager", "Packager", "PassthroughPackager", "PatternPackager", "WorkingTreePackager"]
 
 
 @dataclass(kw_only=True)
@@ -22,14 +29,16 @@ class Packager(ConfigurableMixin):
             is sent then. ``None``: none.
     """
 
-    #: The kind's name in experiment documents.
-    kind: ClassVar[str] = "none"
+    #: The kind's name in experiment documents; empty for the place's own.
+    kind: ClassVar[str] = ""
 
     debug: bool = False
     symlink_from_remote_dir: str | None = None
 
-    def package(self, path: str | Path, job_dir: str, name: str) -> str:
-        """Makes the archive of a working tree. For this packager there is nothing to make.
+    def package(self, path: str | os.PathLike[str], job_dir: str | os.PathLike[str], name: str) -> str:
+        """Makes an archive of the code. Experiments don't need it: they keep and send what the packager selects by themselves.
+
+        For this packager there is nothing to make. An archive that is there already is replaced.
 
         Args:
             path: the working tree, or a folder within it.
@@ -41,38 +50,78 @@ class Packager(ConfigurableMixin):
 
         Raises:
             ConfigError: the code can't be packed.
+            StoreError: the archive can't be written.
         """
         return ""
 
     def setup(self) -> None:
-        """Runs at the job's place before the job does. Nothing by default."""
+        """NeMo-Run's. Nothing is to be done at a place: the code is there before the job starts."""
 
     def to_settings(self) -> dict[str, Any] | None:
-        """The packager as an experiment document has it; ``None``: as the place has it."""
+        """The packager as an experiment document has it; ``None``: the place's own.
+
+        Raises:
+            ConfigError: a subclass packs in a way of its own, which experiments can't do.
+        """
+        self._refuse_own_ways()
         if self.symlink_from_remote_dir is not None:
-            return {"kind": "none", "debug": self.debug, "symlink_from_remote_dir": self.symlink_from_remote_dir}
-        return {"kind": "working_tree", "debug": True} if self.debug else None
+            return {"debug": self.debug, "symlink_from_remote_dir": _plain(self.symlink_from_remote_dir)}
+        return {"debug": True} if self.debug else None
 
     @staticmethod
     def from_settings(settings: str | dict[str, Any]) -> Packager:
         """The packager of an experiment document.
 
         Args:
-            settings: its kind, or a table with ``kind`` and its settings; a table without is a :class:`Packager`.
+            settings: its kind, or a table with ``kind`` and its settings; a table without ``kind`` is a :class:`Packager` or a
+                :class:`WorkingTreePackager`, as its settings are.
 
         Raises:
             ConfigError: there is no such kind, or no such setting.
         """
         given: dict[str, Any] = {"kind": settings} if isinstance(settings, str) else dict(settings)
-        kind = given.pop("kind", "none")
-        found = _KINDS.get(kind)
+        kind = given.pop("kind", None)
+        given = {name: value for name, value in given.items() if value is not None}
+        found: type[Packager] | None
+        if kind is None:
+            found = Packager if set(given) <= {one.name for one in fields(Packager)} else WorkingTreePackager
+        else:
+            found = _KINDS.get(kind) if isinstance(kind, str) else None
         if found is None:
-            raise ConfigError(f"there is no kind of packager `{kind}`; there are: {', '.join(_KINDS)}")
-        known = {one.name for one in fields(found) if one.init}
-        for key in given:
-            if key not in known:
-                raise ConfigError(f"a {kind} packager has no setting `{key}`; there are: {', '.join(sorted(known))}")
-        return found(**given)
+            raise ConfigError(
+                f"there is no kind of packager `{kind}`{_similar(str(kind), _KINDS)}; there are: {', '.join(_KINDS)}",
+                path=".packager",
+            )
+        known = [one.name for one in fields(found)]
+        for name in given:
+            if name not in known:
+                raise ConfigError(
+                    f"a {found.kind} packager has no setting `{name}`{_similar(name, known)}", path=f".packager.{name}"
+                )
+        try:
+            return found(**given)
+        except TypeError as error:
+            raise ConfigError(f"these are not the settings of a {found.kind} packager: {error}", path=".packager") from None
+
+    def _refuse_own_ways(self) -> None:
+        known = next(base for base in type(self).__mro__ if base in _OURS)
+        for name in ("package", "setup"):
+            if getattr(type(self), name) is not getattr(known, name):
+                raise ConfigError(
+                    f"{type(self).__qualname__} has a `{name}` of its own, which experiments don't call\n"
+                    "hint: let it write into a folder, and name that in `PatternPackager(include_pattern=…, relative_path=…)`",
+                    path=".packager",
+                )
+
+
+@dataclass(kw_only=True)
+class PassthroughPackager(Packager):
+    """Nothing is sent: jobs run in what is there."""
+
+    kind: ClassVar[str] = "none"
+
+    def to_settings(self) -> dict[str, Any]:
+        return {"kind": self.kind, "debug": self.debug, **(super().to_settings() or {})}
 
 
 @dataclass(kw_only=True)
@@ -87,26 +136,37 @@ class _Archiving(Packager):
     max_size: int | str | None = None
     max_file_size: int | str | None = None
 
-    def package(self, path: str | Path, job_dir: str, name: str) -> str:
+    def package(self, path: str | os.PathLike[str], job_dir: str | os.PathLike[str], name: str) -> str:
+        import json
+        import warnings
+
         from mizzen.experiment.installation import open_core
 
-        archive = Path(job_dir, f"{name}.tar.gz")
-        if not archive.exists():
-            archive.parent.mkdir(parents=True, exist_ok=True)
-            open_core().package(_json(self.to_settings()), str(Path(path).absolute()), str(archive.absolute()))
-        return str(archive)
+        os.makedirs(job_dir, exist_ok=True)
+        archive = os.path.join(job_dir, f"{name}.tar.gz")
+        settings = json.dumps(self._settings())
+        for text, hint in open_core().package(settings, os.path.abspath(path), os.path.abspath(archive)):
+            warnings.warn(text if hint is None else f"{text}\nhint: {hint}", stacklevel=2)
+        return archive
 
     def to_settings(self) -> dict[str, Any]:
+        self._refuse_own_ways()
+        return self._settings()
+
+    def _settings(self) -> dict[str, Any]:
         if self.symlink_from_remote_dir is not None:
             raise ConfigError(
-                f"a {self.kind} packager sends code, and `symlink_from_remote_dir` names code that is there already: "
-                "use `Packager(symlink_from_remote_dir=…)`"
+                f"a {self.kind} packager sends code, and `symlink_from_remote_dir` names code that is there already\n"
+                "hint: use `Packager(symlink_from_remote_dir=…)`",
+                path=".packager.symlink_from_remote_dir",
             )
+        # A subclass' own fields are no settings.
+        known = next(base for base in type(self).__mro__ if base in _OURS)
         settings: dict[str, Any] = {"kind": self.kind}
-        for one in fields(self):
+        for one in fields(known):
             value = getattr(self, one.name)
-            if one.name != "symlink_from_remote_dir" and value is not None:
-                settings[one.name] = value
+            if value is not None:
+                settings[one.name] = _plain(value)
         return settings
 
 
@@ -184,27 +244,31 @@ class HybridPackager(_Archiving):
 
     def __post_init__(self) -> None:
         self.sub_packagers = {
-            name: Packager.from_settings(part) if isinstance(part, (str, dict)) else part for name, part in self.sub_packagers.items()
+            name: Packager.from_settings(part) if isinstance(part, (str, dict)) else part
+            for name, part in self.sub_packagers.items()
         }
 
-    def to_settings(self) -> dict[str, Any]:
-        settings = super().to_settings()
-        settings["sub_packagers"] = {
-            name: part.to_settings() or {"kind": "working_tree"} for name, part in self.sub_packagers.items()
-        }
+    def _settings(self) -> dict[str, Any]:
+        settings = super()._settings()
+        settings["sub_packagers"] = {name: part.to_settings() or {} for name, part in self.sub_packagers.items()}
         return settings
 
 
+#: Every packager by its kind.
 _KINDS: dict[str, type[Packager]] = {
-    "none": Packager,
-    "working_tree": WorkingTreePackager,
-    "git_archive": GitArchivePackager,
-    "pattern": PatternPackager,
-    "hybrid": HybridPackager,
+    one.kind: one for one in (WorkingTreePackager, GitArchivePackager, PatternPackager, HybridPackager, PassthroughPackager)
 }
+_OURS: tuple[type[Packager], ...] = (*_KINDS.values(), Packager)
 
 
-def _json(settings: dict[str, Any]) -> str:
-    import json
+def _plain(value: Any) -> Any:
+    """Paths as text, alone and in lists."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
-    return json.dumps(settings)
+
+def _similar(name: str, known: Iterable[str]) -> str:
+    from mizzen.executor.base import similar
+
+    return similar(name, known)

@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::executor::{Request, Scheduler, SubmitError};
 use crate::model::Handle;
 use crate::packager::bundle::Bundles;
-use crate::tunnel::{DeliverError, LocalTunnel, deliver};
+use crate::tunnel::{DeliverError, LocalTunnel, TunnelError, deliver};
 
 /// A tree that was seen at a place is asked for again after this time: somebody may have removed it.
 const FRESH: Duration = Duration::from_secs(60);
@@ -104,8 +104,16 @@ impl Courier {
         deliver(tunnel.as_ref(), &bundles, &hash, &self.there)
             .await
             .map_err(|error| match error {
+                // The place has answered, and will answer the same.
+                DeliverError::Refused { .. }
+                | DeliverError::Tunnel(
+                    TunnelError::Failed { .. }
+                    | TunnelError::Path { .. }
+                    | TunnelError::PreCommand { .. }
+                    | TunnelError::Unsendable(_)
+                    | TunnelError::Here(_),
+                ) => SubmitError::Rejected(error.to_string()),
                 DeliverError::Tunnel(error) => SubmitError::Unreachable(error.to_string()),
-                DeliverError::Refused { .. } => SubmitError::Rejected(error.to_string()),
             })?;
         if let Ok(mut seen) = self.seen.lock() {
             seen.insert(tree.to_owned(), Instant::now());

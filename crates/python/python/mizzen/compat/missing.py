@@ -7,7 +7,6 @@ from mizzen.compat import UnsupportedError
 __all__ = ["MISSING", "placeholder"]
 
 _PLACES = "jobs run on this machine (`LocalExecutor`) and under Slurm (`SlurmExecutor`) so far; other places come one by one"
-_CODE = "jobs run in your working tree as it is (`Packager()`), and nothing needs packing on this machine"
 _TUNNELS = "nothing is to be packed for a tunnel: files travel over the connection by themselves"
 _RANKS = "`LocalExecutor(ntasks_per_node=N)` starts N ranks with RANK and WORLD_SIZE in their environment"
 _RAY = "there are no Ray clusters yet"
@@ -17,14 +16,11 @@ MISSING: dict[str, str] = {
     "DGXCloudExecutor": _PLACES,
     "DockerExecutor": _PLACES,
     "FaultTolerance": f"{_RANKS}, and `retries` starts them again",
-    "GitArchivePackager": _CODE,
-    "HybridPackager": _CODE,
     "KubeRayExecutor": _RAY,
     "KubeRayWorkerGroup": _RAY,
     "KubeflowExecutor": _PLACES,
     "LeptonExecutor": _PLACES,
     "PackagingJob": _TUNNELS,
-    "PatternPackager": _CODE,
     "RayCluster": _RAY,
     "RayJob": _RAY,
     "SkypilotExecutor": _PLACES,

@@ -19,6 +19,7 @@ _CONFIG = "mizzen.config"
 _EXECUTOR = "mizzen.executor"
 _EXPERIMENT = "mizzen.experiment"
 _CLI = "mizzen.cli"
+_PACKAGER = "mizzen.packager"
 
 
 def _of(module: str, *names: str) -> dict[str, str]:
@@ -64,7 +65,7 @@ _CLI_NAMES = _of(
     "parse_partial",
     "resolve_factory",
 )
-_PACKAGING = {**_of("mizzen.packager", "Packager"), **_missing("GitArchivePackager", "HybridPackager", "PatternPackager")}
+_PACKAGING = _of(_PACKAGER, "GitArchivePackager", "HybridPackager", "Packager", "PatternPackager")
 _LAUNCHING = {**_of("mizzen.launcher", "Launcher"), **_missing("FaultTolerance", "SlurmRay", "SlurmTemplate", "Torchrun")}
 _TUNNEL = _of("mizzen.tunnel", "LocalTunnel", "SSHTunnel")
 _JOBS = _of(_EXPERIMENT, "Job", "JobGroup")
@@ -136,10 +137,10 @@ MODULES: dict[str, dict[str, str]] = {
     "nemo_run.core.execution.skypilot_jobs": _missing("SkypilotJobsExecutor"),
     "nemo_run.core.execution.slurm": _of(_EXECUTOR, "SlurmExecutor", "SlurmJobDetails"),
     "nemo_run.core.packaging": _PACKAGING,
-    "nemo_run.core.packaging.base": _of("mizzen.packager", "Packager"),
-    "nemo_run.core.packaging.git": _missing("GitArchivePackager"),
-    "nemo_run.core.packaging.hybrid": _missing("HybridPackager"),
-    "nemo_run.core.packaging.pattern": _missing("PatternPackager"),
+    "nemo_run.core.packaging.base": _of(_PACKAGER, "Packager"),
+    "nemo_run.core.packaging.git": _of(_PACKAGER, "GitArchivePackager"),
+    "nemo_run.core.packaging.hybrid": _of(_PACKAGER, "HybridPackager"),
+    "nemo_run.core.packaging.pattern": _of(_PACKAGER, "PatternPackager"),
     "nemo_run.core.tunnel": _TUNNEL,
     "nemo_run.core.tunnel.client": {**_TUNNEL, **_of("mizzen.tunnel", "Tunnel"), **_missing("PackagingJob")},
     "nemo_run.devspace": _of("mizzen.devspace", "DevSpace"),

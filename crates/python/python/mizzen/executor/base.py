@@ -214,7 +214,7 @@ class Executor(ConfigurableMixin):
         for name in given:
             if name not in known:
                 raise ConfigError(f"a {cls.kind} executor has no setting `{name}`{similar(name, known)}", path=f".executor.{name}")
-        if isinstance(given.get("packager"), dict):
+        if isinstance(given.get("packager"), (str, dict)):
             given["packager"] = Packager.from_settings(given["packager"])
         if isinstance(given.get("launcher"), dict):
             given["launcher"] = launcher_named(given["launcher"])

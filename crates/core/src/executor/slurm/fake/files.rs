@@ -136,6 +136,7 @@ pub(super) fn record(
         first_failure,
         devices: Vec::new(),
         stragglers: 0,
+        nodes: Vec::new(),
     };
     serde_json::to_string(&record).unwrap_or_default()
 }
