@@ -48,7 +48,9 @@ class Cluster:
             raise
 
     def _start_sshd(self) -> None:
-        settings = f'SetEnv "SLURM_CONF={self.environment["SLURM_CONF"]}" "PATH={os.environ["PATH"]}"\n'
+        # The account's own login files take what they take, in each session of whoever comes by ssh; here bash is told that it
+        # is no first shell and leaves them out.
+        settings = f'SetEnv "SHLVL=1" "SLURM_CONF={self.environment["SLURM_CONF"]}" "PATH={os.environ["PATH"]}"\n'
         self._sshd = Sshd(self.login, settings)
         self.port = self._sshd.port
 

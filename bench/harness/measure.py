@@ -33,8 +33,15 @@ class Measured:
 
     @property
     def p95(self) -> float:
+        return self._at(0.95)
+
+    @property
+    def p99(self) -> float:
+        return self._at(0.99)
+
+    def _at(self, share: float) -> float:
         ordered = sorted(self.values)
-        return ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 @dataclasses.dataclass

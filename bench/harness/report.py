@@ -16,6 +16,7 @@ class Table:
     rows: List[Row]
     beside: Optional[str] = None
     with_p95: bool = False
+    with_p99: bool = False
 
     def median(self, name: str) -> Optional[float]:
         return next((row.median for row in self.rows if row.name == name and isinstance(row, Measured)), None)
@@ -95,7 +96,7 @@ def markdown(section: Section) -> str:
 def _table(table: Table) -> str:
     units = sorted({row.unit for row in table.rows if isinstance(row, Measured)})
     header = [f"{table.title} ({units[0]})" if len(units) == 1 else table.title, "median", "min – max"]
-    header += (["p95"] if table.with_p95 else []) + ["n"]
+    header += (["p95"] if table.with_p95 else []) + (["p99"] if table.with_p99 else []) + ["n"]
     header += [f"× {table.beside}"] if table.beside else []
     lines = []
     reasons: Dict[str, List[str]] = {}
@@ -106,7 +107,7 @@ def _table(table: Table) -> str:
             continue
         unit = f" {row.unit}" if len(units) > 1 else ""
         line = [row.name, number(row.median) + unit, f"{number(min(row.values))} – {number(max(row.values))}"]
-        line += ([number(row.p95)] if table.with_p95 else []) + [str(len(row.values))]
+        line += ([number(row.p95)] if table.with_p95 else []) + ([number(row.p99)] if table.with_p99 else []) + [str(len(row.values))]
         line += [number(table.ratio(row.name))] if table.beside else []
         lines.append(line)
     why = [f"Not measured: {', '.join(names)}: {reason}." for reason, names in reasons.items()]

@@ -6,9 +6,12 @@ import contextlib
 import glob
 import json
 import os
+import sqlite3
+import subprocess
 import sys
 import tempfile
 import time
+from subprocess import DEVNULL
 from typing import Dict, Iterator, List
 
 from .. import measure, ours, peers
@@ -25,6 +28,8 @@ COLD_SINGLE = "the same, login and all"
 COLD_ARRAY = "an array, login and all"
 OURS = "mizzen logs -f over ssh"
 SSH_TAIL = "ssh box tail -F"
+TRUE = "true over a warm channel"
+SSH_TRUE = "ssh box true, by a master"
 LOOKS = 20  # seconds of watching
 
 
@@ -35,6 +40,7 @@ def measured(bench: Bench) -> Section:
     except NotMeasured as error:
         return Section("slurm", "Slurm from a laptop", [], [Check("a cluster", None, "", at_least=1)], [str(error)])
     try:
+        trips = _round_trips(bench, cluster)
         submitted = _submitted(bench, cluster, jobs)
         asked = _asked(bench, cluster, [1, 100] if bench.quick else [1, 100, 1_000])
         lines = _lines(bench, cluster)
@@ -45,7 +51,7 @@ def measured(bench: Bench) -> Section:
     return Section(
         "slurm",
         "Slurm from a laptop: a real controller, a real sshd, both here",
-        [submitted, asked, lines, ended],
+        [submitted, trips, asked, lines, ended],
         [
             Check(f"{jobs} single jobs beside the loop", single, "×", at_most=1.2),
             Check(f"{jobs} jobs as an array: faster than the loop", array and 1 / array, "×", at_least=10),
@@ -54,13 +60,15 @@ def measured(bench: Bench) -> Section:
                 for row in asked.rows
                 if isinstance(row, Measured)
             ],
+            Check("half of the round trips on a warm channel within", trips.median(TRUE), "ms", at_most=5),
             Check("half of the lines within", lines.median(OURS), "ms", at_most=300),
             Check("a failing rank of 4 nodes ends the others within", ended.median("mizzen"), "ms", at_most=1000),
         ],
         [
             "Submission: from the start of `mizzen launch -d` until every job has its number from Slurm: in a home that is"
             " logged in and has run a job there, and (login and all) in a new one. All jobs are held, so that none runs"
-            " meanwhile. NeMo-Run: imported already, from `Experiment.run` to its return, its login among it.",
+            " meanwhile. The account's login files are left out for everybody. NeMo-Run: imported already, from `Experiment.run` to its return, its login among it.",
+            "Round trips: `true` by `mizzen-bench-channel` over one channel, and by a process of ssh for each over a master.",
             f"Queries: REQUEST_JOB_INFO… by `sdiag` in {LOOKS} s, over the looks in that time (`queue.json`).",
             "Lines: as in the section `logs`; the job runs on a node, and its lines are read here.",
             "The end of a step: from the end of the failing rank to the end of the last one, by their records.",
@@ -79,7 +87,46 @@ def _jobs(home: ours.Home) -> List[Dict]:
 
 
 def _all_have_numbers(home: ours.Home, count: int) -> None:
-    until(lambda: sum(1 for job in _jobs(home) if job["handle"]) == count, f"{count} jobs are submitted", 300, 0.01)
+    """Of the newest experiment. Asked of the store itself: a process for each look would take what is measured its processors."""
+    path = os.path.join(home.folder, "home", "mizzen.db")
+    query = "SELECT COUNT(*) FROM attempts WHERE handle IS NOT NULL AND experiment = (SELECT MAX(number) FROM experiments)"
+
+    def all_of_them() -> bool:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as store:
+            return store.execute(query).fetchone()[0] == count
+
+    until(all_of_them, f"{count} jobs are submitted", 300, 0.005)
+    handles = sum(1 for job in _jobs(home) if job["handle"])
+    if handles != count:
+        raise NotMeasured(f"`mizzen status` knows the numbers of {handles} of {count} jobs")
+
+
+def _round_trips(bench: Bench, cluster: Cluster) -> Table:
+    bench.say("slurm: round trips")
+    count = 20 if bench.quick else 500
+    rows: List[measure.Row] = []
+    with ours.new_home(bench.mizzen(), bench.work) as home:
+        place = [home.folder, os.path.join(cluster.login, "ssh_config"), "box", cluster.jobs]
+        channel = [bench.programs.path("mizzen-bench-channel"), *place, bench.programs.agent_path(), str(count)]
+        try:
+            answer = json.loads(measure.run(channel, home.environment, home.folder).output)
+            rows.append(Measured(TRUE, "ms", [microseconds / 1000 for microseconds in answer]))
+        except NotMeasured as error:
+            rows.append(Missing(TRUE, str(error)))
+    rows.append(_ssh_true(cluster, max(count // 10, 5)))
+    return Table("there and back", rows, beside=SSH_TRUE, with_p99=True)
+
+
+def _ssh_true(cluster: Cluster, count: int) -> measure.Row:
+    socket = ["-S", os.path.join(cluster.login, "master")]
+    plain, host = cluster.ssh()[:-1], cluster.ssh()[-1]
+    # The master stays behind: it must hold no pipe that somebody reads to its end.
+    subprocess.run([*plain, *socket, "-fNM", host], stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, check=True)
+    try:
+        times = [measure.run([*plain, *socket, host, "true"]).seconds * 1000 for _ in range(count)]
+        return Measured(SSH_TRUE, "ms", times)
+    finally:
+        measure.run([*plain, *socket, "-O", "exit", host])
 
 
 def _submitted(bench: Bench, cluster: Cluster, count: int) -> Table:

@@ -5,15 +5,17 @@
     reason = "tests read their own surroundings"
 )]
 
+mod agent;
+
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use agent::agent;
 use camino::{Utf8Path, Utf8PathBuf};
 use mizzen_core::context::{Agent, Context, RandomIds, SystemClock};
 use mizzen_core::logs;
@@ -25,25 +27,6 @@ use tokio::sync::oneshot;
 
 /// Only something broken takes so long.
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// The agent's executable, as new as its sources.
-fn agent() -> &'static Utf8Path {
-    static AGENT: OnceLock<Utf8PathBuf> = OnceLock::new();
-    AGENT.get_or_init(|| {
-        let test = Utf8PathBuf::from_path_buf(std::env::current_exe().unwrap()).unwrap();
-        // <target>/debug/deps/<test>
-        let target = test.ancestors().nth(3).unwrap();
-        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-        let built = Command::new(cargo)
-            .args(["build", "--quiet", "--locked", "--package", "mizzen-agent"])
-            .args(["--bin", "mizzen-agent", "--target-dir", target.as_str()])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status()
-            .unwrap();
-        assert!(built.success(), "the agent can't be built");
-        target.join("debug/mizzen-agent")
-    })
-}
 
 /// Two folders, and a way from one to the other.
 struct Scene {
@@ -507,30 +490,4 @@ fn a_place_that_cant_be_reached_is_told_of() {
     let mut mirroring = logs::Mirroring::start(context, plan, &view, &[]).unwrap();
     mirroring.end();
     assert!(mirroring.words().len() <= 1);
-}
-
-/// How long a line takes: `cargo test --release --test mirror -- --ignored --nocapture`.
-#[tokio::test]
-#[ignore = "measures"]
-async fn latency_of_a_line() {
-    let scene = Scene::with_agent();
-    let file = "job/attempts/1/rank-0.log";
-    scene.write(file, b"-");
-    let mirroring = scene.mirror(&["job"]);
-    scene.arrives(file, b"-").await;
-    let path = scene.here().join(file);
-    let mut times = Vec::new();
-    for length in 2..502 {
-        let began = Instant::now();
-        scene.write(file, b"-");
-        while fs::metadata(&path).unwrap().len() < length {
-            tokio::task::yield_now().await;
-            assert!(began.elapsed() < LIMIT);
-        }
-        times.push(began.elapsed());
-    }
-    mirroring.end().await.unwrap();
-    times.sort();
-    let words = format!("p50 {:?}, p99 {:?}\n", times[250], times[495]);
-    std::io::stderr().write_all(words.as_bytes()).unwrap();
 }

@@ -112,6 +112,33 @@ async fn cancelling_ends_what_waits_and_what_runs() {
     }
 }
 
+/// Somebody has removed the experiment's folder while a job ran: what Slurm says of it is all that is left.
+#[tokio::test]
+async fn a_folder_that_is_gone_keeps_no_job_from_ending() {
+    let place = Place::new(Settings::default());
+    place
+        .slurm
+        .work(|_, _| work(50.0, WorkEnd::Exits(3), Some(0.0)));
+    let client = place.client();
+    let handle = place
+        .send(client.as_ref(), &place.request(0, single()))
+        .await;
+    place.slurm.advance(5.0);
+    std::fs::remove_dir_all(place.at.join("title/x1")).unwrap();
+    let end = place.end(client.as_ref(), &handle).await;
+    assert_eq!(end, failed(Cause::AppFailure));
+    // Where the file system itself is gone, nobody knows.
+    let jobs = place.at.join("jobs");
+    let settings = json!({"arrays": false, "tunnel": {"kind": "local", "job_dir": jobs}});
+    let request = place.request(1, settings);
+    let handle = place.send(client.as_ref(), &request).await;
+    place.slurm.advance(5.0);
+    std::fs::rename(&jobs, place.at.join("aside")).unwrap();
+    place.slurm.advance(100.0);
+    let seen = client.observe(std::slice::from_ref(&handle)).await;
+    assert!(seen.is_err(), "{seen:?}");
+}
+
 /// A waiting task of an array leaves no trace when it is cancelled. That it was seen to wait is enough, as long as the
 /// controller would still know of it if it had begun since.
 #[tokio::test]

@@ -280,3 +280,42 @@ fn requeued_by_an_administrator() {
     two_logs(&laptop, "requeued", &id, "train");
     laptop.session.ran_as_told(&status);
 }
+
+/// Its budget is used up, and Slurm has put it back into the queue: there it must not stay.
+#[test]
+fn what_may_not_go_on_is_taken_out_of_the_queue() {
+    let Some((cluster, laptop)) = shared(Variant::Plain, "") else {
+        return;
+    };
+    let never = laptop.session.gate("never");
+    let mut task = laptop
+        .session
+        .task("train", &format!("read x <{}", never.display()));
+    task["executor"] = json!("cluster");
+    task["retries"] = json!({ "preempted": 1, "backoff": "50ms" });
+    let id = laptop.launch(&json!({ "title": "requeued", "tasks": [task] }));
+    let mut number = String::new();
+    for attempt in 1..=2 {
+        runs(&laptop, &format!("train:{attempt}"));
+        until("the attempt is known", || {
+            let status = laptop.status(&id);
+            (attempts(&status, "train").len() == attempt).then_some(())
+        });
+        number = slurm_id(&laptop.until_state(&id, "train", "RUNNING"), "train");
+        cluster.ok(&["scontrol", "requeue", &number]);
+    }
+    assert_ne!(laptop.wait(&id), 0);
+    assert_eq!(
+        attempts(&laptop.status(&id), "train"),
+        ["1 FAILED preempted", "2 FAILED preempted"]
+    );
+    let states = [
+        "squeue",
+        "--noheader",
+        "--states=all",
+        "--format=%T",
+        "--jobs",
+    ];
+    let state = cluster.ok(&[&states[..], &[&number]].concat());
+    assert_eq!(state.trim(), "CANCELLED");
+}

@@ -205,3 +205,20 @@ fn lines_are_seen_while_they_are_written() {
     assert!(said.stdout.contains("three"), "{said:?}");
     assert_eq!(laptop.wait(&id), 0);
 }
+
+#[test]
+fn nodes_that_failed_are_used_where_there_are_no_others() {
+    let Some((_, laptop)) = shared(Variant::Plain, "") else {
+        return;
+    };
+    let run = || laptop.session.run(&["run", "-e", "cluster", "--", "true"]);
+    assert_eq!(run().status, 0);
+    let places = laptop.session.home().join("places");
+    let place = std::fs::read_dir(places).unwrap().next().unwrap().unwrap();
+    // As after a night in which all of them were down.
+    let later = i64::MAX / 2;
+    let bad = json!({ "n1": later, "n2": later, "n3": later, "n4": later });
+    std::fs::write(place.path().join("bad-nodes.json"), bad.to_string()).unwrap();
+    let said = run();
+    assert_eq!(said.status, 0, "{said:?}");
+}

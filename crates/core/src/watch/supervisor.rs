@@ -133,6 +133,18 @@ struct Active {
     told: Option<(JobState, String)>,
     /// It has ended, and its logs are being fetched.
     keeping: bool,
+    /// Its place has started it again, and it is not to go on.
+    given_up: GivenUp,
+}
+
+/// Whether a place was told that a job which it starts again by itself is not to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum GivenUp {
+    No,
+    /// It is being told.
+    Told,
+    /// It has heard it.
+    Heard,
 }
 
 struct Supervisor<'a> {
@@ -365,6 +377,7 @@ impl<'a> Supervisor<'a> {
                 started,
                 told: None,
                 keeping: false,
+                given_up: GivenUp::No,
             },
         );
     }

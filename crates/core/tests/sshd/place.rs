@@ -11,11 +11,14 @@
     reason = "shared by several test crates, each of which uses its part"
 )]
 
+#[path = "../agent/mod.rs"]
+mod agent;
+
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
+use agent::agent;
 use camino::{Utf8Path, Utf8PathBuf};
 use mizzen_core::context::{Agent, Context, RandomIds, SystemClock};
 use mizzen_core::tunnel::{
@@ -155,26 +158,6 @@ pub fn split(bytes: &[u8]) -> Vec<String> {
     let mut parts: Vec<String> = text.split('\0').map(str::to_owned).collect();
     assert_eq!(parts.pop().as_deref(), Some(""));
     parts
-}
-
-/// Text without NUL, rich in what shells care about.
-/// The agent's executable, as new as its sources.
-pub fn agent() -> &'static Utf8Path {
-    static AGENT: OnceLock<Utf8PathBuf> = OnceLock::new();
-    AGENT.get_or_init(|| {
-        let test = Utf8PathBuf::from_path_buf(std::env::current_exe().unwrap()).unwrap();
-        // <target>/debug/deps/<test>
-        let target = test.ancestors().nth(3).unwrap();
-        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-        let built = Command::new(cargo)
-            .args(["build", "--quiet", "--locked", "--package", "mizzen-agent"])
-            .args(["--bin", "mizzen-agent", "--target-dir", target.as_str()])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status()
-            .unwrap();
-        assert!(built.success(), "the agent can't be built");
-        target.join("debug/mizzen-agent")
-    })
 }
 
 /// A file's permissions.

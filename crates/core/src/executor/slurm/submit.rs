@@ -89,7 +89,11 @@ pub(super) async fn submit(
         let (tunnel, turns, extra) = (Arc::clone(tunnel), Arc::clone(&turns), extra.clone());
         running.spawn(async move {
             let _turn = turns.acquire().await;
-            let answer = sbatch(tunnel.as_ref(), &batch, &extra).await;
+            let mut answer = sbatch(tunnel.as_ref(), &batch, &extra).await;
+            if extra.exclude.is_some() && matches!(answer, Err(SubmitError::Rejected(_))) {
+                // Without the nodes that are only stayed away from, none may be left that it can run on.
+                answer = sbatch(tunnel.as_ref(), &batch, &Extra::default()).await;
+            }
             (batch, answer)
         });
     }

@@ -14,7 +14,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Active, Supervisor};
+use super::{Active, GivenUp, Supervisor};
 use crate::executor::{
     CancelError, MemberEnd, Observation, ObserveError, Observed, Request, Scheduler, SubmitError,
 };
@@ -202,7 +202,7 @@ impl Supervisor<'_> {
                     self.handing.insert(unit, handing);
                     units.push((unit, request));
                 }
-                Err(reason) => self.not_launched(unit, attempt, reason)?,
+                Err(reason) => self.not_launched(unit, attempt, reason, None)?,
             }
         }
         let Ok(scheduler) = scheduler else {
@@ -244,7 +244,13 @@ impl Supervisor<'_> {
         }
     }
 
-    fn not_launched(&mut self, unit: u32, attempt: u32, reason: String) -> Result<(), String> {
+    fn not_launched(
+        &mut self,
+        unit: u32,
+        attempt: u32,
+        reason: String,
+        cancelled: Option<CancelMode>,
+    ) -> Result<(), String> {
         let end = MemberEnd {
             state: JobState::Failed,
             cause: Some(Cause::LaunchFailure),
@@ -252,7 +258,7 @@ impl Supervisor<'_> {
             record: None,
         };
         let members = self.engine.members(unit).len();
-        self.end(unit, attempt, vec![end; members], None)
+        self.end(unit, attempt, vec![end; members], cancelled)
     }
 
     /// A unit that was not sent is the engine's again.
@@ -383,7 +389,8 @@ impl Supervisor<'_> {
                         Ok(handle) => self.handed_over(place, unit, handle, &request)?,
                         Err(SubmitError::Rejected(reason)) => {
                             if let Some(handing) = self.handing.remove(&unit) {
-                                self.not_launched(unit, handing.attempt, reason)?;
+                                let cancelled = handing.cancelled;
+                                self.not_launched(unit, handing.attempt, reason, cancelled)?;
                             }
                         }
                         Err(SubmitError::Later(reason) | SubmitError::Unreachable(reason)) => {
@@ -465,6 +472,13 @@ impl Supervisor<'_> {
                 match answer {
                     Ok(()) => {
                         line.cancel_pause = Duration::ZERO;
+                        for handle in &handles {
+                            if let Some(active) = self.active.get_mut(handle)
+                                && active.given_up == GivenUp::Told
+                            {
+                                active.given_up = GivenUp::Heard;
+                            }
+                        }
                         // What follows is worth a look at once.
                         self.places[place].next_look = now;
                     }
@@ -679,20 +693,32 @@ impl Supervisor<'_> {
             attempt,
             place,
             cancelled,
+            given_up,
             ..
         }) = self.active.get(handle)
         else {
             return Ok(());
         };
         let first = handle.attempt().unwrap_or(attempt);
-        if first + count <= attempt {
+        // They are told in order, and again.
+        if first + count != attempt + 1 {
             return Ok(());
         }
-        let goes_on = self.end_restarted(unit, attempt, ends, cancelled, free)?;
+        let goes_on = self.may_go_on(unit, attempt, &ends, cancelled, free)?;
+        if !goes_on && given_up != GivenUp::Heard {
+            // Its end is told once its place will not start it again: who takes over before that finds it, and does the same.
+            if given_up == GivenUp::No {
+                if let Some(active) = self.active.get_mut(handle) {
+                    active.given_up = GivenUp::Told;
+                }
+                self.cancel_elsewhere(place, handle.clone(), CancelMode::Terminate);
+            }
+            return Ok(());
+        }
+        self.end_restarted(unit, attempt, ends, cancelled, free)?;
         if !goes_on {
             self.active.remove(handle);
             self.places[place].in_flight -= 1;
-            self.cancel_elsewhere(place, handle.clone(), CancelMode::Terminate);
             return Ok(());
         }
         self.engine.handed(unit);

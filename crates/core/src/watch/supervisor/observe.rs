@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::verdict;
-use super::Supervisor;
+use super::{GivenUp, Supervisor};
 use crate::executor::{MemberEnd, Observed};
 use crate::model::{CancelMode, Cause, EventKind, FailureClass, Handle, JobState, Retry};
 use crate::plan::Retries;
@@ -49,6 +49,10 @@ impl Supervisor<'_> {
             return Ok(());
         };
         let (unit, attempt) = (active.unit, active.attempt);
+        if active.given_up != GivenUp::No && !matches!(observed, Observed::Restarted { .. }) {
+            // That is the run after the one with which it is over.
+            return Ok(());
+        }
         match observed {
             Observed::Running { nodes, since } => {
                 if std::mem::replace(&mut active.started, true)
@@ -151,7 +155,23 @@ impl Supervisor<'_> {
         Ok(())
     }
 
-    /// An attempt is over, and its place starts the next one by itself. Answers whether the job may go on.
+    /// An attempt is over, and its place starts the next one by itself: whether the job may go on.
+    pub(super) fn may_go_on(
+        &mut self,
+        unit: u32,
+        attempt: u32,
+        ends: &[MemberEnd],
+        cancelled: Option<CancelMode>,
+        free: bool,
+    ) -> Result<bool, String> {
+        if cancelled.is_some() || self.recalled.contains_key(&unit) {
+            return Ok(false);
+        }
+        let retry = self.further(unit, attempt, ends, cancelled, Some(free))?;
+        Ok(retry.is_some())
+    }
+
+    /// Writes the end of an attempt down after which its place starts the next one by itself.
     pub(super) fn end_restarted(
         &mut self,
         unit: u32,
@@ -159,9 +179,58 @@ impl Supervisor<'_> {
         ends: Vec<MemberEnd>,
         cancelled: Option<CancelMode>,
         free: bool,
-    ) -> Result<bool, String> {
-        let retry = self.end_attempt(unit, attempt, ends, cancelled, Some(free))?;
-        Ok(retry.is_some())
+    ) -> Result<(), String> {
+        self.end_attempt(unit, attempt, ends, cancelled, Some(free))
+            .map(drop)
+    }
+
+    /// The further attempt that a unit gets after these ends. `restarted`: as in `end_attempt`.
+    fn further(
+        &mut self,
+        unit: u32,
+        attempt: u32,
+        ends: &[MemberEnd],
+        cancelled: Option<CancelMode>,
+        restarted: Option<bool>,
+    ) -> Result<Option<Retry>, String> {
+        let failed = ends.iter().any(|end| end.state == JobState::Failed);
+        let members = self.engine.members(unit);
+        let budgets = if failed {
+            members
+                .iter()
+                .map(|job| self.planned(*job).map(|job| job.retries))
+                .collect::<Result<Vec<_>, _>>()?
+        } else {
+            Vec::new()
+        };
+        let now = self.context.clock.now();
+        let free = Retry {
+            class: FailureClass::Preempted,
+            at: now,
+        };
+        let retry = if restarted == Some(true) && cancelled.is_none() && !self.cancelled_all {
+            let cause = ends.iter().find_map(|end| end.cause);
+            Some(Retry {
+                class: cause.and_then(FailureClass::of).unwrap_or(free.class),
+                ..free
+            })
+        } else if failed && !self.cancelled_all {
+            let budget = |member: usize| budgets.get(member).copied().unwrap_or(Retries::NONE);
+            verdict::retry(ends, now, budget, |member, class| {
+                // What is decided a second time was counted the first time.
+                let known = u32::from(self.engine.has_ended(members[member], attempt));
+                self.engine
+                    .spent(members[member], class)
+                    .saturating_sub(known)
+            })
+        } else {
+            None
+        };
+        Ok(match restarted {
+            // It has begun already.
+            Some(_) => retry.map(|retry| Retry { at: now, ..retry }),
+            None => retry,
+        })
     }
 
     /// Writes an attempt's end down. `restarted`: the place goes on with the next attempt at once, for nothing if true.
@@ -196,43 +265,7 @@ impl Supervisor<'_> {
                 }
             }
         }
-        let failed = ends.iter().any(|end| end.state == JobState::Failed);
-        let budgets = if failed {
-            members
-                .iter()
-                .map(|job| self.planned(*job).map(|job| job.retries))
-                .collect::<Result<Vec<_>, _>>()?
-        } else {
-            Vec::new()
-        };
-        let now = self.context.clock.now();
-        let free = Retry {
-            class: FailureClass::Preempted,
-            at: now,
-        };
-        let retry = if restarted == Some(true) && cancelled.is_none() && !self.cancelled_all {
-            let cause = ends.iter().find_map(|end| end.cause);
-            Some(Retry {
-                class: cause.and_then(FailureClass::of).unwrap_or(free.class),
-                ..free
-            })
-        } else if failed && !self.cancelled_all {
-            let budget = |member: usize| budgets.get(member).copied().unwrap_or(Retries::NONE);
-            verdict::retry(&ends, now, budget, |member, class| {
-                // What is decided a second time was counted the first time.
-                let known = u32::from(self.engine.has_ended(members[member], attempt));
-                self.engine
-                    .spent(members[member], class)
-                    .saturating_sub(known)
-            })
-        } else {
-            None
-        };
-        let retry = match restarted {
-            // It has begun already.
-            Some(_) => retry.map(|retry| Retry { at: now, ..retry }),
-            None => retry,
-        };
+        let retry = self.further(unit, attempt, &ends, cancelled, restarted)?;
         for (job, end) in members.iter().copied().zip(ends) {
             if self.engine.has_ended(job, attempt) {
                 continue;

@@ -112,7 +112,10 @@ impl SlurmScheduler {
             Some((End::Cancelled, row)) if row.reason == "DependencyNeverSatisfied" => {
                 Some(Observed::NeverSatisfied)
             }
-            Some((end, row)) if complete || !begun || waited >= RECORD_LATE => {
+            // What had nodes may have begun, though nothing of that is to be seen here yet.
+            Some((end, row))
+                if complete || (!begun && !had_nodes(row)) || waited >= RECORD_LATE =>
+            {
                 if end == End::NodeFail {
                     self.broken(&row.nodes).await;
                 }
@@ -210,4 +213,9 @@ impl SlurmScheduler {
         };
         evidence::restarted((!broken.is_empty()).then_some(&row), records)
     }
+}
+
+/// The job was given nodes. The accounting has words for none.
+fn had_nodes(row: &Row) -> bool {
+    !matches!(row.nodes.as_str(), "" | "None assigned" | "(null)")
 }

@@ -93,7 +93,9 @@ impl SlurmScheduler {
                     by_key
                         .get(key)?
                         .iter()
-                        .find(|row| !row.id.contains('_'))
+                        .filter(|row| !row.id.contains('_'))
+                        // What sbatch refused leaves a row too: the newest is the one.
+                        .max_by_key(|row| row.id.parse::<u64>().unwrap_or(0))
                         .map(|row| row.id.clone())
                 };
                 let member = || {

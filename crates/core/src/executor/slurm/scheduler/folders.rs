@@ -11,7 +11,13 @@ use crate::tunnel::Cmd;
 
 /// Prints a line for each attempt's folder on standard input: whose it is, and its record, or a `-`, with the name of a
 /// file that was touched of late if there is one.
-const RECORDS: &str = r#"cd -- "$1" || exit
+/// Where the experiment's folder was removed, and the one that it was in is there, nothing is in the attempts' folders; where
+/// that one is not there either, its file system may be gone for a while, and nobody knows.
+const RECORDS: &str = r#"if [ ! -d "$1" ] && title=${1%/*} && [ -d "${title%/*}" ]; then
+  while IFS= read -r folder; do echo '- -'; done
+  exit
+fi
+cd -- "$1" || exit
 while IFS= read -r folder; do
   if [ -L "$folder/job" ]; then printf '%s ' "$(readlink "$folder/job" || echo -)"; else printf -- '- '; fi
   if [ -f "$folder/exit.json" ]; then tr -d '\n' <"$folder/exit.json"; echo
