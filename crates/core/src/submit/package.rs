@@ -168,7 +168,6 @@ fn name(
     keep: bool,
 ) -> Result<(Named, Vec<Note>), PackError> {
     let mut listing: Listing = packager::list(packager, base, context)?;
-    leave_home_out(&mut listing, &context.home);
     let notes = std::mem::take(&mut listing.notes);
     let named = if keep {
         let packed = Bundles::open(&context.home)?.pack(&listing, &packager.limits())?;
@@ -193,20 +192,6 @@ struct Named {
     tree: TreeHash,
     files: u64,
     bytes: u64,
-}
-
-/// Our own home is nobody's code.
-fn leave_home_out(listing: &mut Listing, home: &Utf8Path) {
-    let Ok(below) = home.strip_prefix(&listing.root) else {
-        return;
-    };
-    let folder = below.as_str().as_bytes();
-    listing
-        .items
-        .retain(|item| match item.path.strip_prefix(folder) {
-            Some(rest) => !rest.is_empty() && !rest.starts_with(b"/"),
-            None => true,
-        });
 }
 
 /// A git repository, or a folder of a size that code has.
