@@ -12,6 +12,8 @@ mod flags;
 
 use std::ffi::OsString;
 use std::io::Read;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use mizzen_core::config::{self, Format, Layer, Origin, Override, Vocabulary};
@@ -164,6 +166,9 @@ pub(crate) fn prepare(
     })
 }
 
+/// What takes longer is told of.
+const SILENT: Duration = Duration::from_secs(1);
+
 /// Packs the code of a prepared experiment, and says what people should know about it.
 ///
 /// # Errors
@@ -172,7 +177,18 @@ pub(crate) fn package(surroundings: &Surroundings, prepared: &mut Prepared) -> R
     let output = &surroundings.output;
     // Nothing is written beside a store that can't be used.
     drop(Store::open_existing(&surroundings.context.home)?);
-    for note in prepared.package(&surroundings.context, true)? {
+    let packed = std::thread::scope(|scope| {
+        let (done, waiting) = std::sync::mpsc::channel::<()>();
+        scope.spawn(move || {
+            if waiting.recv_timeout(SILENT) == Err(RecvTimeoutError::Timeout) {
+                output.say("packing the code …");
+            }
+        });
+        let packed = prepared.package(&surroundings.context, true);
+        drop(done);
+        packed
+    });
+    for note in packed? {
         output.say(&format!("note: {}", note.text));
         if let Some(hint) = &note.hint {
             output.hint(hint);
