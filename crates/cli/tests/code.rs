@@ -276,6 +276,12 @@ fn an_experiment_is_handed_to_a_colleague() {
     }
     let repeated = colleague.run(&["repro", &id, "--title", "theirs"]);
     assert_eq!(repeated.status, 0, "{repeated:?}");
+    assert!(
+        repeated
+            .stderr
+            .contains("the private variable API_TOKEN was left out"),
+        "{repeated:?}"
+    );
     assert_eq!(colleague.ok(&["logs", "theirs"]), "print('new')\n");
     // Nothing is left of a file that is not whole.
     let whole = fs::read(&archive).unwrap();

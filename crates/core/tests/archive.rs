@@ -10,6 +10,8 @@ use std::fs;
 
 use camino::Utf8PathBuf;
 use mizzen_core::context::Context;
+use mizzen_core::packager::bundle::Bundles;
+use mizzen_core::packager::{Item, ItemKind, Listing, Packager};
 use mizzen_core::store::Store;
 use mizzen_core::submit::archive::{ArchiveError, Header, HeaderEntry, import};
 use serde_json::json;
@@ -43,19 +45,23 @@ impl Scene {
         let mut tar = Vec::new();
         let text = serde_json::to_vec(header).unwrap();
         let first = ("header.json".to_owned(), tar::EntryType::Regular, text);
-        for (name, kind, bytes) in std::iter::once(&first).chain(entries) {
+        let numbered = entries
+            .iter()
+            .enumerate()
+            .map(|(number, (_, kind, bytes))| (number.to_string(), *kind, bytes.clone()));
+        for (name, kind, bytes) in std::iter::once(first).chain(numbered) {
             let mut tar_header = tar::Header::new_gnu();
             let field = &mut tar_header.as_gnu_mut().unwrap().name;
             field[..name.len()].copy_from_slice(name.as_bytes());
-            tar_header.set_entry_type(*kind);
-            if *kind == tar::EntryType::Symlink {
+            tar_header.set_entry_type(kind);
+            if kind == tar::EntryType::Symlink {
                 tar_header.set_link_name("/etc/passwd").unwrap();
             }
             tar_header.set_mode(0o644);
             tar_header.set_size(bytes.len() as u64);
             tar_header.set_cksum();
             tar.extend_from_slice(tar_header.as_bytes());
-            tar.extend_from_slice(bytes);
+            tar.extend_from_slice(&bytes);
             tar.resize(tar.len().next_multiple_of(512), 0);
         }
         tar.resize(tar.len() + 1024, 0);
@@ -73,6 +79,10 @@ impl Scene {
         assert!(store.experiments(&Default::default()).unwrap().is_empty());
         let experiments = self.context.home.join("experiments");
         assert_eq!(fs::read_dir(experiments).map_or(0, Iterator::count), 0);
+        for folder in ["manifests", "packs", "trees"] {
+            let folder = self.context.home.join("bundles").join(folder);
+            assert_eq!(fs::read_dir(folder).map_or(0, Iterator::count), 0);
+        }
         assert!(!self.folder.join("escaped").exists());
         error.to_string()
     }
@@ -86,7 +96,10 @@ fn whole() -> (Header, Entries) {
     let entries: Entries = [
         ("record.json", json!({ "document": {} }).to_string()),
         ("plan.json", plan.to_string()),
-        ("events.jsonl", String::new()),
+        (
+            "events.jsonl",
+            json!([1, { "finished": { "state": "SUCCEEDED" } }]).to_string() + "\n",
+        ),
     ]
     .into_iter()
     .map(|(name, text)| (name.to_owned(), tar::EntryType::Regular, text.into_bytes()))
@@ -173,7 +186,7 @@ fn links_and_what_is_not_named_are_refused() {
         assert!(words.contains("not what its header says"), "{words}");
     }
     let words = scene.refused(&honest, &extra(tar::EntryType::Regular));
-    assert!(words.contains("does not name"), "{words}");
+    assert!(words.contains("more than its header names"), "{words}");
 }
 
 #[test]
@@ -197,6 +210,101 @@ fn what_is_damaged_missing_or_too_much_is_refused() {
         fs::write(&path, bytes).unwrap();
         assert!(import(&scene.context, &mut store, &path).is_err());
     }
+}
+
+#[test]
+fn members_that_speak_of_others_are_not_read() {
+    let scene = Scene::new("long");
+    let (_, mut entries) = whole();
+    // A name of a mebibyte for the entry behind it, and further headers in the ways of POSIX.
+    for kind in [
+        tar::EntryType::GNULongName,
+        tar::EntryType::XHeader,
+        tar::EntryType::XGlobalHeader,
+    ] {
+        entries[0].1 = kind;
+        let words = scene.refused(&header(&entries), &entries);
+        assert!(words.contains("not what its header says"), "{words}");
+    }
+}
+
+#[test]
+fn what_had_not_ended_is_refused() {
+    let scene = Scene::new("ended");
+    for events in [
+        "",
+        "[1, {\"supervised\": {\"generation\": 1, \"holder\": \"x\"}}]\n",
+    ] {
+        let (_, mut entries) = whole();
+        entries[2].2 = events.as_bytes().to_vec();
+        let words = scene.refused(&header(&entries), &entries);
+        assert!(words.contains("had not ended"), "{words}");
+    }
+}
+
+#[test]
+fn records_plans_and_bundles_of_another_kind_are_refused() {
+    let scene = Scene::new("kinds");
+    for record in ["[]", "null", "7", "\"text\""] {
+        let (_, mut entries) = whole();
+        entries[0].2 = record.as_bytes().to_vec();
+        scene.refused(&header(&entries), &entries);
+    }
+    let tree = "0".repeat(64);
+    let hostile = [
+        ("/dev/zero", ""),
+        ("../../x", ""),
+        ("nonsense", ""),
+        (tree.as_str(), "../.."),
+    ];
+    for (tree, inside) in hostile {
+        let (_, mut entries) = whole();
+        let mut plan: serde_json::Value = serde_json::from_slice(&entries[1].2).unwrap();
+        plan["code"] =
+            json!({ "local": { "packager": "none", "tree": tree, "root": "/", "inside": inside } });
+        entries[1].2 = plan.to_string().into_bytes();
+        scene.refused(&header(&entries), &entries);
+    }
+    // A whole bundle under another tree's name.
+    let bundles = Bundles::open(&scene.folder.join("elsewhere")).unwrap();
+    let listing = Listing {
+        root: scene.folder.clone(),
+        items: vec![Item {
+            path: b"a".to_vec(),
+            kind: ItemKind::Folder,
+        }],
+        ..Listing::default()
+    };
+    let packed = bundles
+        .pack(&listing, &Packager::default().limits())
+        .unwrap();
+    let mut bundle = Vec::new();
+    bundles.stream(&packed.tree, &[], &mut bundle).unwrap();
+    let (_, mut entries) = whole();
+    let mut plan: serde_json::Value = serde_json::from_slice(&entries[1].2).unwrap();
+    plan["code"] = json!({ "local": { "packager": "working_tree", "tree": tree, "root": "/" } });
+    entries[1].2 = plan.to_string().into_bytes();
+    entries.push((format!("bundles/{tree}"), tar::EntryType::Regular, bundle));
+    let words = scene.refused(&header(&entries), &entries);
+    assert!(words.contains("holds the tree"), "{words}");
+}
+
+#[test]
+fn what_a_killed_import_has_left_is_taken_away() {
+    let scene = Scene::new("killed");
+    let (header, entries) = whole();
+    let path = scene.archive(&header, &entries);
+    let left = scene.context.home.join("experiments/t/abcdefghjk");
+    fs::create_dir_all(&left).unwrap();
+    let mut store = Store::open(&scene.context.home).unwrap();
+    let taken = import(&scene.context, &mut store, &path).unwrap_err();
+    assert!(
+        matches!(taken, ArchiveError::Taken(_)),
+        "somebody's: {taken:?}"
+    );
+    let record = json!({ "imported": { "from": "mizzen", "id": "abcdefghjk" } });
+    fs::write(left.join("experiment.json"), record.to_string()).unwrap();
+    import(&scene.context, &mut store, &path).unwrap();
 }
 
 #[test]

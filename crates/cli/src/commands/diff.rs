@@ -1,6 +1,7 @@
 //! `mizzen diff`: how two experiments differ.
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use camino::Utf8Path;
 use clap::Args;
@@ -18,6 +19,8 @@ use crate::report::{Report, Status};
 use crate::select;
 use crate::surroundings::Surroundings;
 
+/// After this time a file's changes are told more coarsely.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// A larger file is not compared line by line.
 const LARGEST: u64 = 1 << 20;
 
@@ -120,7 +123,9 @@ fn patches(
         .iter()
         .map(|file| {
             let (old, new) = (text(&a.join(&file.path))?, text(&b.join(&file.path))?);
-            let diff = TextDiff::from_lines(&old, &new);
+            let diff = TextDiff::configure()
+                .timeout(PATIENCE)
+                .diff_lines(&old, &new);
             let name = |side: &str, text: &str| match text.is_empty() {
                 true => "/dev/null".to_owned(),
                 false => format!("{side}/{}", file.path),

@@ -6,16 +6,18 @@
 //!         bundles of its trees ┘                                    └ nothing is placed before all of it is known to be whole ┘
 //! ```
 //!
-//! The header comes first and names every entry with its size and hash; whatever is not named, larger, or elsewhere is refused.
+//! The header comes first and names every entry with its path, size and hash; the members of the tar have numbers for names.
+//! Whatever is not as the header says is refused.
 //! Values of variables whose names say that they are private are left out; logs are handed on as they were written.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::str::FromStr;
+use std::time::Duration;
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
-use mizzen_agent::bundle::TreeHash;
+use mizzen_agent::bundle::{TreeHash, receive};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -27,6 +29,11 @@ use crate::packager::PackError;
 use crate::packager::bundle::Bundles;
 use crate::plan::Plan;
 use crate::store::{Store, StoreError};
+
+/// What stands in the record of an imported experiment.
+const FROM: &str = "mizzen";
+/// A staging folder is left over if nobody has touched it for so long.
+const LEFT_OVER: Duration = Duration::from_secs(24 * 3600);
 
 /// The version of the archive's form.
 const VERSION: u32 = 1;
@@ -45,6 +52,8 @@ const LARGEST_HEADER: u64 = 64 << 20;
 const RATIO: u64 = 1_000;
 /// So much may come out of any archive, however small.
 const SMALL: u64 = 64 << 20;
+/// What staging folders are called.
+const STAGING: &str = ".archive-";
 /// The time of all entries: 2000-01-01T00:00:00Z.
 const TIME: u64 = 946_684_800;
 
@@ -292,20 +301,21 @@ fn write(dest: &Utf8Path, header: &Header, contents: &[(String, Content)]) -> io
         .open(dest)?;
     let zstd = zstd::Encoder::new(BufWriter::new(file), 3)?;
     let mut tar = tar::Builder::new(zstd);
-    let mut add = |path: &str, size: u64, content: &mut dyn Read| {
+    let mut add = |name: &str, size: u64, content: &mut dyn Read| {
         let mut tar_header = tar::Header::new_gnu();
         tar_header.set_mtime(TIME);
         tar_header.set_mode(0o600);
         tar_header.set_size(size);
-        tar.append_data(&mut tar_header, path, content)
+        tar.append_data(&mut tar_header, name, content)
     };
     let text = serde_json::to_vec(header).map_err(io::Error::other)?;
     add(HEADER, text.len() as u64, &mut &text[..])?;
-    for ((path, content), entry) in contents.iter().zip(&header.entries) {
+    for (number, ((_, content), entry)) in contents.iter().zip(&header.entries).enumerate() {
+        let name = number.to_string();
         match content {
-            Content::Bytes(bytes) => add(path, entry.size, &mut &bytes[..])?,
+            Content::Bytes(bytes) => add(&name, entry.size, &mut &bytes[..])?,
             // A log that went on growing is cut where it was measured.
-            Content::File(file) => add(path, entry.size, &mut File::open(file)?.take(entry.size))?,
+            Content::File(file) => add(&name, entry.size, &mut File::open(file)?.take(entry.size))?,
         }
     }
     let mut file = tar.into_inner()?.finish()?;
@@ -376,10 +386,19 @@ struct Staging {
 impl Staging {
     fn new(context: &Context) -> Result<Staging, ArchiveError> {
         let number = getrandom::u64().unwrap_or_default();
-        let folder = context
-            .home
-            .join("experiments")
-            .join(format!(".archive-{number:016x}"));
+        let experiments = context.home.join("experiments");
+        // What was killed has left its folder.
+        for entry in experiments.read_dir_utf8().into_iter().flatten().flatten() {
+            let age = entry
+                .metadata()
+                .and_then(|facts| facts.modified())
+                .ok()
+                .and_then(|time| time.elapsed().ok());
+            if entry.file_name().starts_with(STAGING) && age.is_some_and(|age| age > LEFT_OVER) {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+        let folder = experiments.join(format!("{STAGING}{number:016x}"));
         create_private_dir(&folder).map_err(at(&folder))?;
         Ok(Staging { folder })
     }
@@ -422,16 +441,19 @@ pub fn import(
         let path = staging.folder.join(name);
         std::fs::read_to_string(&path).map_err(|error| wrong(format!("{name}: {error}")))
     };
-    let mut plan: Plan =
+    let plan: Plan =
         serde_json::from_str(&read(PLAN)?).map_err(|error| wrong(format!("{PLAN}: {error}")))?;
-    let mut record: Value = serde_json::from_str(&read(RECORD)?)
+    let mut record: serde_json::Map<String, Value> = serde_json::from_str(&read(RECORD)?)
         .map_err(|error| wrong(format!("{RECORD}: {error}")))?;
-    check_plan(&plan, &header).map_err(wrong)?;
+    let trees = check_plan(&plan, &header).map_err(wrong)?;
     let mut events: Vec<(Timestamp, EventKind)> = Vec::new();
     for line in read(EVENTS)?.lines() {
         let (time, kind): (i64, EventKind) =
             serde_json::from_str(line).map_err(|error| wrong(format!("{EVENTS}: {error}")))?;
         events.push((Timestamp(time), kind));
+    }
+    if !matches!(events.last(), Some((_, EventKind::Finished { .. }))) {
+        return Err(wrong("its experiment had not ended".to_owned()));
     }
     if let Ok(known) = store.plan(&id) {
         // Private values are not in the archive.
@@ -447,35 +469,39 @@ pub fn import(
             false => Err(ArchiveError::Taken(id)),
         };
     }
-    let bundles = Bundles::open(&context.home).map_err(packing)?;
-    for code in plan.code.values_mut() {
-        if code.tree.is_empty() {
-            continue;
-        }
-        let bundle = staging.folder.join(BUNDLES).join(&code.tree);
-        let Ok(mut file) = File::open(&bundle) else {
+    let mut bundled = Vec::new();
+    for tree in trees {
+        let bundle = staging.folder.join(BUNDLES).join(tree.to_string());
+        let Ok(file) = File::open(&bundle) else {
             continue;
         };
-        let tree = bundles
-            .absorb(&mut file)
+        let checked = staging.folder.join("checked");
+        let found = receive(io::BufReader::new(file), checked.as_std_path())
             .map_err(|error| wrong(error.to_string()))?;
-        if tree.to_string() != code.tree {
+        if found != tree {
             return Err(wrong(format!(
-                "the bundle {} holds the tree {}",
-                &code.tree,
-                tree.short()
+                "the bundle {tree} holds the tree {}",
+                found.short()
             )));
         }
+        bundled.push(bundle);
     }
-    record["imported"] = serde_json::json!({
-        "from": "mizzen",
-        "version": header.mizzen,
-        "id": header.id,
-        "folder": header.host,
-    });
+    record.insert(
+        "imported".to_owned(),
+        serde_json::json!({
+            "from": FROM,
+            "version": header.mizzen,
+            "id": header.id,
+            "folder": header.host,
+        }),
+    );
+    let record = Value::Object(record);
     let dir = context.experiment_dir(&plan.title, &id);
-    if dir.exists() {
-        return Err(ArchiveError::Taken(id));
+    remove_leftover(&dir, &id)?;
+    let bundles = Bundles::open(&context.home).map_err(packing)?;
+    for bundle in bundled {
+        let mut file = File::open(&bundle).map_err(at(&bundle))?;
+        bundles.absorb(&mut file).map_err(packing)?;
     }
     let files = staging.folder.join(FILES);
     create_private_dir(&files).map_err(at(&files))?;
@@ -500,8 +526,22 @@ pub fn import(
     }
 }
 
-/// Names from elsewhere become names of folders here.
-fn check_plan(plan: &Plan, header: &Header) -> Result<(), String> {
+/// A folder without an experiment in the store: what an import that was killed has left, or somebody's.
+fn remove_leftover(dir: &Utf8Path, id: &ExperimentId) -> Result<(), ArchiveError> {
+    if !dir.exists() {
+        return Ok(());
+    }
+    let record = std::fs::read(dir.join("experiment.json")).unwrap_or_default();
+    let record: Value = serde_json::from_slice(&record).unwrap_or_default();
+    let imported = &record["imported"];
+    if imported["from"] != FROM || imported["id"] != id.as_str() {
+        return Err(ArchiveError::Taken(id.clone()));
+    }
+    std::fs::remove_dir_all(dir).map_err(at(dir))
+}
+
+/// Names from elsewhere become names of folders here. Answers with the trees of its code.
+fn check_plan(plan: &Plan, header: &Header) -> Result<BTreeSet<TreeHash>, String> {
     let plain =
         |name: &str| !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0']);
     if plan.title != header.title || !plain(&plan.title) {
@@ -512,7 +552,21 @@ fn check_plan(plan: &Plan, header: &Header) -> Result<(), String> {
             return Err(format!("it has a job {:?}", job.name));
         }
     }
-    Ok(())
+    let mut trees = BTreeSet::new();
+    for code in plan.code.values() {
+        let inside = Utf8Path::new(&code.inside);
+        if !inside
+            .components()
+            .all(|part| matches!(part, Utf8Component::Normal(_)))
+        {
+            return Err(format!("its jobs start in {inside:?} of its code"));
+        }
+        if !code.tree.is_empty() {
+            let tree = TreeHash::from_str(&code.tree);
+            trees.insert(tree.map_err(|_| format!("its code is called {:?}", code.tree))?);
+        }
+    }
+    Ok(trees)
 }
 
 /// Unpacks an archive into a folder of ours and checks every entry against its header.
@@ -526,12 +580,16 @@ fn unpack(path: &Utf8Path, into: &Utf8Path) -> Result<Header, ArchiveError> {
     let length = file.metadata().map_err(at(path))?.len();
     let zstd = zstd::Decoder::new(file).map_err(unreadable)?;
     let mut tar = tar::Archive::new(zstd);
-    let mut entries = tar.entries().map_err(unreadable)?;
+    // Raw: what other members say of names and sizes is not read, however long it is.
+    let mut entries = tar.entries().map_err(unreadable)?.raw(true);
     let mut first = entries
         .next()
         .ok_or_else(|| wrong("it is empty".to_owned()))?
         .map_err(unreadable)?;
-    if &*first.path_bytes() != HEADER.as_bytes() || first.size() > LARGEST_HEADER {
+    if &*first.path_bytes() != HEADER.as_bytes()
+        || !first.header().entry_type().is_file()
+        || first.size() > LARGEST_HEADER
+    {
         return Err(wrong("it does not begin with a header".to_owned()));
     }
     let mut text = Vec::new();
@@ -551,23 +609,26 @@ fn unpack(path: &Utf8Path, into: &Utf8Path) -> Result<Header, ArchiveError> {
     if claimed > SMALL.max(length.saturating_mul(RATIO)) {
         return Err(wrong(format!("its {length} bytes claim to hold {claimed}")));
     }
-    let mut wanted: BTreeMap<&str, &HeaderEntry> = BTreeMap::new();
+    let mut named: BTreeSet<&str> = BTreeSet::new();
     for entry in &header.entries {
-        if !belongs(&entry.path) || wanted.insert(&entry.path, entry).is_some() {
+        if !belongs(&entry.path) || !named.insert(&entry.path) {
             return Err(wrong(format!("it holds {:?}", entry.path)));
         }
     }
+    let mut expected = header.entries.iter().enumerate();
     for entry in entries {
         let mut entry = entry.map_err(unreadable)?;
-        let name = String::from_utf8(entry.path_bytes().into_owned())
-            .map_err(|_| wrong("it holds a name that is not UTF-8".to_owned()))?;
-        let named = wanted
-            .remove(name.as_str())
-            .ok_or_else(|| wrong(format!("it holds {name:?}, which its header does not name")))?;
-        if !entry.header().entry_type().is_file() || entry.size() != named.size {
+        let (number, named) = expected
+            .next()
+            .ok_or_else(|| wrong("it holds more than its header names".to_owned()))?;
+        let name = &named.path;
+        if *entry.path_bytes() != *number.to_string().as_bytes()
+            || !entry.header().entry_type().is_file()
+            || entry.size() != named.size
+        {
             return Err(wrong(format!("{name:?} is not what its header says")));
         }
-        let target = into.join(&name);
+        let target = into.join(name);
         if let Some(folder) = target.parent() {
             create_private_dir(folder).map_err(at(folder))?;
         }
@@ -588,8 +649,8 @@ fn unpack(path: &Utf8Path, into: &Utf8Path) -> Result<Header, ArchiveError> {
             return Err(wrong(format!("{name:?} is damaged")));
         }
     }
-    match wanted.keys().next() {
-        Some(missing) => Err(wrong(format!("{missing:?} is missing"))),
+    match expected.next() {
+        Some((_, missing)) => Err(wrong(format!("{:?} is missing", missing.path))),
         None => Ok(header),
     }
 }

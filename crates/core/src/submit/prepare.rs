@@ -52,11 +52,13 @@ impl Prepared {
     /// Code that is to be sent can't be packed.
     pub fn package(&mut self, context: &Context, keep: bool) -> Result<Vec<Note>, SubmitError> {
         let (plan, base) = (&mut self.plan, &self.base);
+        let program = plan.jobs.first().map(|job| job.role.entrypoint.clone());
+        let program = program.as_deref();
         if let Some(pinned) = &self.pinned {
             for name in plan.executors.keys() {
                 plan.code.insert(name.clone(), pinned.of(name).clone());
             }
-            self.collected.provenance = provenance::of_machine(context);
+            self.collected.provenance = provenance::of_machine(context, program);
             return Ok(Vec::new());
         }
         if !keep {
@@ -64,7 +66,7 @@ impl Prepared {
         }
         // Both wait for git most of the time.
         std::thread::scope(|scope| {
-            let collecting = scope.spawn(|| provenance::collect(context, base));
+            let collecting = scope.spawn(|| provenance::collect(context, base, program));
             let notes = package::package(context, plan, base, keep);
             self.collected = collecting.join().unwrap_or_default();
             notes

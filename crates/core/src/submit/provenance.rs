@@ -24,6 +24,8 @@ const VERSION: u32 = 1;
 pub const PATCH: &str = "code.patch";
 /// A larger diff is not kept as text; the kept tree holds the files all the same.
 const LARGEST_PATCH: usize = 10 << 20;
+/// What is larger is no lock file.
+const LARGEST_LOCK_FILE: u64 = 64 << 20;
 /// Files that pin what a project depends on.
 const LOCK_FILES: [&str; 9] = [
     "Pipfile.lock",
@@ -99,18 +101,22 @@ pub struct Collected {
     pub patch: Vec<u8>,
 }
 
-/// Collects what there is to know in `base`, the folder that an experiment is launched from.
+/// Collects what there is to know in `base`, the folder that an experiment is launched from. `program`: what it runs here.
 #[must_use]
-pub fn collect(context: &Context, base: &Utf8Path) -> Collected {
+pub fn collect(context: &Context, base: &Utf8Path, program: Option<&str>) -> Collected {
     let mut collected = Collected {
-        provenance: of_machine(context),
+        provenance: of_machine(context, program),
         ..Collected::default()
     };
     let provenance = &mut collected.provenance;
     let top = repository(base);
     let top = top.as_deref();
     for name in LOCK_FILES {
-        if let Ok(text) = std::fs::read(top.unwrap_or(base).join(name)) {
+        let path = top.unwrap_or(base).join(name);
+        let is_file = path
+            .metadata()
+            .is_ok_and(|facts| facts.is_file() && facts.len() <= LARGEST_LOCK_FILE);
+        if let Some(text) = is_file.then(|| std::fs::read(path).ok()).flatten() {
             let hash = blake3::hash(&text).to_hex().to_string();
             provenance.lock_files.insert(name.to_owned(), hash);
         }
@@ -129,11 +135,11 @@ pub fn collect(context: &Context, base: &Utf8Path) -> Collected {
 }
 
 /// What there is to know of an experiment whose code was kept before: the machine alone.
-pub(super) fn of_machine(context: &Context) -> Provenance {
+pub(super) fn of_machine(context: &Context, program: Option<&str>) -> Provenance {
     let environment = |name: &str| context.variable(name).map(str::to_owned);
     Provenance {
         version: VERSION,
-        machine: Node::here(&context.host, &environment, None),
+        machine: Node::here(&context.host, &environment, program),
         ..Provenance::default()
     }
 }
@@ -179,8 +185,13 @@ fn state(context: &Context, top: &Utf8Path) -> Result<State, crate::packager::Pa
         && let Ok(listed) = git.output(&["submodule", "status", "--recursive"])
     {
         for line in String::from_utf8_lossy(&listed).lines() {
-            let mut words = line.trim_start_matches([' ', '+', '-', 'U']).split(' ');
-            if let (Some(commit), Some(path)) = (words.next(), words.next()) {
+            let line = line.trim_start_matches([' ', '+', '-', 'U']);
+            if let Some((commit, rest)) = line.split_once(' ') {
+                // Behind the path stands what describes the commit, where it is checked out.
+                let described = rest
+                    .strip_suffix(')')
+                    .and_then(|rest| rest.rsplit_once(" ("));
+                let path = described.map_or(rest, |(path, _)| path);
                 state.submodules.insert(path.to_owned(), commit.to_owned());
             }
         }
@@ -195,6 +206,9 @@ fn state(context: &Context, top: &Utf8Path) -> Result<State, crate::packager::Pa
             "--no-ext-diff",
             "--no-textconv",
             "--submodule=short",
+            // As `git apply` takes it, whatever the user's own settings are.
+            "--src-prefix=a/",
+            "--dst-prefix=b/",
         ];
         match git.output(&diff) {
             Ok(diff) if diff.len() > LARGEST_PATCH => {

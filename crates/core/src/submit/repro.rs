@@ -16,6 +16,7 @@ use mizzen_agent::bundle::TreeHash;
 use serde_json::{Value, json};
 
 use super::SubmitError;
+use super::preview::MASK;
 use crate::context::Context;
 use crate::model::ExperimentId;
 use crate::packager::PackError;
@@ -108,6 +109,14 @@ pub fn reprise(
             .join(&code.inside);
     }
     let mut notes = notes(context, &record, &document, &first);
+    let mut hidden = Vec::new();
+    drop_hidden(&mut document, &mut hidden);
+    if !hidden.is_empty() {
+        notes.push(format!(
+            "the private variable {} was left out when it was exported: give it with `--env`",
+            hidden.join(", ")
+        ));
+    }
     if let Some(executor) = executor {
         replace_executors(&mut document, executor);
     }
@@ -145,6 +154,26 @@ fn replace_executors(document: &mut Value, executor: &str) {
     if let Some(document) = document.as_object_mut() {
         let defaults = document.entry("defaults").or_insert_with(|| json!({}));
         defaults["executor"] = executor.into();
+    }
+}
+
+/// Takes out variables whose values were hidden; answers with their names.
+fn drop_hidden(value: &mut Value, hidden: &mut Vec<String>) {
+    match value {
+        Value::Object(entries) => {
+            entries.retain(|name, value| {
+                let is_hidden = value == MASK;
+                if is_hidden {
+                    hidden.push(name.clone());
+                }
+                !is_hidden
+            });
+            entries
+                .iter_mut()
+                .for_each(|(_, value)| drop_hidden(value, hidden));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| drop_hidden(item, hidden)),
+        _ => {}
     }
 }
 

@@ -40,7 +40,8 @@ pub fn ensure_supervised(
     id: &ExperimentId,
 ) -> Result<bool, WatchError> {
     let summary = store.summary(id)?;
-    if summary.is_over() {
+    // History is never driven, whatever its archive says of it.
+    if summary.is_over() || store.imported(id)?.is_some() {
         return Ok(false);
     }
     let lease = store.lease(&lease_name(id))?;

@@ -67,6 +67,9 @@ pub fn supervise(context: &Context, id: &ExperimentId) -> Result<JobState, Watch
     if summary.state.is_final() {
         return Ok(summary.state);
     }
+    if let Some(from) = store.imported(id)? {
+        return Err(failed(format!("it is history, imported from {from}")));
+    }
     let lease = store.take_lease(&lease_name(id), &holder, context.clock.now())?;
     let number = store.number(id)?;
     let generation = lease.generation;
