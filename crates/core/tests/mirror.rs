@@ -442,6 +442,7 @@ fn experiment(scene: &Scene) -> (Plan, ExperimentView) {
             cause: None,
             message: None,
             executor: "cluster".into(),
+            ranks: 2,
             retry_at: None,
             attempts: Vec::new(),
         }],

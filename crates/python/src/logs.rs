@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mizzen_core::context::Context;
-use mizzen_core::logs::{self, Follower, LogLine, Mirroring, Redactor, Selection};
+use mizzen_core::logs::{self, Followed, Follower, LogLine, Mirroring, Redactor, Selection};
 use mizzen_core::model::ExperimentId;
 use mizzen_core::store::Store;
 use mizzen_core::watch::ensure_supervised;
@@ -64,11 +64,6 @@ impl Logs {
                 .flat_map(|job| job.secrets.values().map(String::as_str)),
             &context.environment,
         );
-        let jobs: Vec<(u32, String)> = view
-            .jobs
-            .iter()
-            .map(|job| (job.index, job.name.clone()))
-            .collect();
         let tail = selection.tail;
         let chosen = &selection.jobs;
         let over = view.summary.is_over();
@@ -87,7 +82,7 @@ impl Logs {
             id,
             jobs: selection.jobs.clone(),
             follow,
-            follower: Follower::new(&view.dir, &jobs, selection),
+            follower: Follower::new(&view.dir, &Followed::all(&view), selection),
             redactor,
             last_lines: Vec::new(),
             finished: false,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 
 use anstyle::{AnsiColor, Style};
-use mizzen_core::logs::{Follower, LogLine, Mirroring, Selection};
+use mizzen_core::logs::{Followed, Follower, LogLine, Mirroring, Selection};
 use mizzen_core::model::JobState;
 use mizzen_core::store::ExperimentView;
 
@@ -188,14 +188,9 @@ impl Following {
         form: Form,
         mirroring: Option<Mirroring>,
     ) -> Following {
-        let jobs: Vec<(u32, String)> = view
-            .jobs
-            .iter()
-            .map(|job| (job.index, job.name.clone()))
-            .collect();
         Following {
             lines: LogLines::of_jobs(form, view, &selection.jobs),
-            follower: Follower::new(&view.dir, &jobs, selection),
+            follower: Follower::new(&view.dir, &Followed::all(view), selection),
             ended: BTreeSet::new(),
             mirroring,
         }

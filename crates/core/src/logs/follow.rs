@@ -11,8 +11,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use super::read::start_of_last_lines;
-use super::select::{attempts, ranks};
+use super::select::{attempts, ranks, shown_ranks};
 use super::{LINE_LIMIT, LogLine, Selection, rank_log};
+use crate::store::{ExperimentView, JobView};
 
 /// The most that is read of one log before the others get their turn.
 const TURN: usize = 1 << 20;
@@ -28,10 +29,34 @@ struct Log {
     used: u64,
 }
 
+/// A job whose logs may be followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Followed {
+    /// Its number.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// How many ranks it has (see [`JobView::ranks`]).
+    pub ranks: u32,
+}
+
+impl Followed {
+    /// The jobs of an experiment.
+    #[must_use]
+    pub fn all(view: &ExperimentView) -> Vec<Followed> {
+        let followed = |job: &JobView| Followed {
+            index: job.index,
+            name: job.name.clone(),
+            ranks: job.ranks,
+        };
+        view.jobs.iter().map(followed).collect()
+    }
+}
+
 /// Follows the logs of some jobs.
 pub struct Follower {
     dir: Utf8PathBuf,
-    jobs: Vec<(u32, String)>,
+    jobs: Vec<Followed>,
     selection: Selection,
     logs: HashMap<(u32, u32, u32), Log>,
     inotify: Option<Inotify>,
@@ -51,14 +76,13 @@ impl std::fmt::Debug for Follower {
 }
 
 impl Follower {
-    /// Follows the logs of `jobs` (numbers and names) of the experiment whose folder is `dir`. Without `selection.tail`
+    /// Follows the logs of `jobs` of the experiment whose folder is `dir`. Without `selection.tail`
     /// what is there is read from its beginning.
     #[must_use]
-    pub fn new(dir: &Utf8Path, jobs: &[(u32, String)], selection: Selection) -> Follower {
+    pub fn new(dir: &Utf8Path, jobs: &[Followed], selection: Selection) -> Follower {
         let flags = InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC;
-        let wanted = |(index, _): &&(u32, String)| {
-            selection.jobs.is_empty() || selection.jobs.contains(index)
-        };
+        let wanted =
+            |job: &&Followed| selection.jobs.is_empty() || selection.jobs.contains(&job.index);
         Follower {
             dir: dir.to_owned(),
             jobs: jobs.iter().filter(wanted).cloned().collect(),
@@ -86,9 +110,9 @@ impl Follower {
         let first = self.first;
         let result = jobs
             .iter()
-            .filter(|(index, _)| first || running(*index))
-            .try_for_each(|(index, name)| {
-                something |= self.poll_job(*index, name, sink)?;
+            .filter(|job| first || running(job.index))
+            .try_for_each(|job| {
+                something |= self.poll_job(job, sink)?;
                 Ok(())
             });
         self.jobs = jobs;
@@ -98,13 +122,12 @@ impl Follower {
 
     fn poll_job(
         &mut self,
-        index: u32,
-        name: &str,
+        job: &Followed,
         sink: &mut dyn FnMut(LogLine<'_>) -> std::io::Result<()>,
     ) -> std::io::Result<bool> {
-        let folder = self.dir.join(name).join("attempts");
+        let folder = self.dir.join(&job.name).join("attempts");
         self.watch(&folder);
-        let mut numbers = attempts(&self.dir, name);
+        let mut numbers = attempts(&self.dir, &job.name);
         if let Some(only) = self.selection.attempt {
             numbers.retain(|number| *number == only);
         } else if self.first {
@@ -114,7 +137,7 @@ impl Follower {
             let known = self
                 .logs
                 .keys()
-                .filter(|(job, ..)| *job == index)
+                .filter(|(index, ..)| *index == job.index)
                 .map(|(_, attempt, _)| *attempt)
                 .min();
             numbers.retain(|number| known.is_none_or(|known| *number >= known));
@@ -126,11 +149,11 @@ impl Follower {
             let ranks = ranks(&dir, self.selection.rank);
             for &rank in &ranks {
                 let line = LogLine {
-                    job: name,
-                    job_index: index,
+                    job: &job.name,
+                    job_index: job.index,
                     attempt,
                     rank,
-                    ranks: ranks.len() as u32,
+                    ranks: shown_ranks(ranks.len(), job.ranks, &self.selection),
                     bytes: &[],
                     ended: true,
                 };
@@ -229,7 +252,7 @@ impl Follower {
         &mut self,
         sink: &mut dyn FnMut(LogLine<'_>) -> std::io::Result<()>,
     ) -> std::io::Result<()> {
-        self.hand_on_partials(usize::MAX, sink)
+        self.hand_on_partials(u32::MAX, sink)
     }
 
     /// Hands on the beginnings of lines, so that a prompt is seen: only of attempts with one rank, since the lines of several
@@ -247,32 +270,33 @@ impl Follower {
     /// Of attempts with at most so many ranks.
     fn hand_on_partials(
         &mut self,
-        most_ranks: usize,
+        most_ranks: u32,
         sink: &mut dyn FnMut(LogLine<'_>) -> std::io::Result<()>,
     ) -> std::io::Result<()> {
         let mut keys: Vec<_> = self.logs.keys().copied().collect();
         keys.sort_unstable();
         for key in keys {
             let (job_index, attempt, rank) = key;
-            let ranks = self
+            let seen = self
                 .logs
                 .keys()
                 .filter(|(job, number, _)| *job == job_index && *number == attempt)
                 .count();
+            let Some(job) = self.jobs.iter().find(|job| job.index == job_index) else {
+                continue;
+            };
+            let ranks = shown_ranks(seen, job.ranks, &self.selection);
             let Some(log) = self.logs.get_mut(&key).filter(|_| ranks <= most_ranks) else {
                 continue;
             };
             let bytes = std::mem::take(&mut log.partial);
-            let Some((_, job)) = self.jobs.iter().find(|(index, _)| *index == job_index) else {
-                continue;
-            };
             if !bytes.is_empty() && self.selection.keeps(&bytes) {
                 sink(LogLine {
-                    job,
+                    job: &job.name,
                     job_index,
                     attempt,
                     rank,
-                    ranks: ranks as u32,
+                    ranks,
                     bytes: &bytes,
                     ended: false,
                 })?;
@@ -336,7 +360,15 @@ mod tests {
         for (rank, text) in logs.iter().enumerate() {
             std::fs::write(rank_log(&attempt, rank as u32), text).unwrap();
         }
-        let mut follower = Follower::new(&dir, &[(0, "job".to_owned())], Selection::default());
+        let mut follower = Follower::new(
+            &dir,
+            &[Followed {
+                index: 0,
+                name: "job".to_owned(),
+                ranks: 1,
+            }],
+            Selection::default(),
+        );
         let mut seen = Vec::new();
         let mut sink = |line: LogLine<'_>| {
             seen.push(String::from_utf8_lossy(line.bytes).into_owned());

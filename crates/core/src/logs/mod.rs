@@ -16,7 +16,7 @@ mod redact;
 mod remote;
 mod select;
 
-pub use follow::Follower;
+pub use follow::{Followed, Follower};
 pub use read::{LogLine, read};
 pub use redact::Redactor;
 pub use remote::{Mirroring, are_elsewhere, fetch, follow_places, may_be_incomplete};

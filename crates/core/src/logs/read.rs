@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 
 use camino::Utf8Path;
 
-use super::select::{attempts, ranks};
+use super::select::{attempts, ranks, shown_ranks};
 use super::{LINE_LIMIT, Selection, rank_log};
 use crate::store::ExperimentView;
 
@@ -55,7 +55,7 @@ pub fn read(
                 job_index: job.index,
                 attempt,
                 rank: *rank,
-                ranks: ranks.len() as u32,
+                ranks: shown_ranks(ranks.len(), job.ranks, selection),
                 bytes: &[],
                 ended: true,
             };

@@ -66,6 +66,15 @@ pub(super) fn ranks(attempt_dir: &Utf8Path, only: Option<u32>) -> Vec<u32> {
     ranks
 }
 
+/// Of how many ranks lines are shown: of one alone, its number need not be told. Logs from elsewhere come one by one, so that those
+/// which are here do not tell how many there will be.
+pub(super) fn shown_ranks(found: usize, planned: u32, selection: &Selection) -> u32 {
+    match selection.rank {
+        Some(_) => 1,
+        None => planned.max(found as u32),
+    }
+}
+
 /// The attempts of a job that have a folder, in order, and not those of the store alone: an attempt's files may be there
 /// before the store tells of it.
 pub(super) fn attempts(view_dir: &Utf8Path, job: &str) -> Vec<u32> {

@@ -9,6 +9,7 @@ use super::append::unpack_spent;
 use super::{
     AttemptView, ExperimentSummary, ExperimentView, JobView, StateCounts, Store, StoreError,
 };
+use crate::executor;
 use crate::model::{
     Cause, Event, EventKind, ExitRecord, ExperimentId, Handle, JobState, Timestamp,
 };
@@ -232,7 +233,12 @@ impl Store {
         let mut shared = Shared::default();
         let mut tasks = plan.tasks.iter().flat_map(|task| {
             let (name, executor) = (shared.text(&task.name), shared.text(&task.executor));
-            std::iter::repeat_n((name, executor), task.jobs as usize)
+            let ranks = plan
+                .executors
+                .get(&task.executor)
+                .and_then(|config| executor::build(&task.executor, config).ok())
+                .map_or(0, |executor| executor.nnodes() * executor.nproc_per_node());
+            std::iter::repeat_n((name, executor, ranks), task.jobs as usize)
         });
         let mut statement = self.connection.prepare_cached(
             "SELECT job, name, state, cause, message, retry_at FROM jobs WHERE experiment = ?1 ORDER BY job",
@@ -240,7 +246,7 @@ impl Store {
         let mut rows = statement.query([number])?;
         while let Some(row) = rows.next()? {
             let index: u32 = row.get(0)?;
-            let (task, executor) = tasks.next().unwrap_or_default();
+            let (task, executor, ranks) = tasks.next().unwrap_or_default();
             jobs.push(JobView {
                 index,
                 name: row.get(1)?,
@@ -250,6 +256,7 @@ impl Store {
                 cause: cause_of(row, 3)?,
                 message: row.get(4)?,
                 executor,
+                ranks,
                 retry_at: time_of(row, 5)?,
                 attempts: Vec::new(),
             });

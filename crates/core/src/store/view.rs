@@ -79,6 +79,8 @@ pub struct JobView {
     pub message: Option<String>,
     /// The executor's name.
     pub executor: Arc<str>,
+    /// How many ranks an attempt has, as its executor's settings say; 0 where they don't (imported history).
+    pub ranks: u32,
     /// When the next attempt will start, while it waits for one.
     pub retry_at: Option<Timestamp>,
     /// Its attempts, oldest first.
