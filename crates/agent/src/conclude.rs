@@ -196,6 +196,7 @@ impl Conclude {
                     .as_ref()
                     .map(|failure| failure.last_lines.clone())
                     .unwrap_or_default(),
+                ..FirstFailure::default()
             }),
             _ if matches!(
                 outcome,
@@ -209,6 +210,7 @@ impl Conclude {
                 Some(FirstFailure {
                     rank,
                     last_lines: self.last_lines(lost.map(|_| rank), words),
+                    ..FirstFailure::default()
                 })
             }
             _ => None,
@@ -222,6 +224,7 @@ impl Conclude {
                 status => format!("left no record; the step ended with status {status}"),
             }),
             ended: now,
+            host: None,
         };
         ExitRecord {
             version: RECORD_VERSION,
@@ -249,6 +252,8 @@ impl Conclude {
             devices: Vec::new(),
             stragglers: there().map(|record| record.stragglers).sum(),
             nodes: node::read_all(Path::new(&self.attempt)),
+            restarts: Vec::new(),
+            usage: None,
         }
     }
 }
@@ -269,7 +274,11 @@ fn says_out_of_memory(line: &str) -> bool {
 fn is_own_failure(outcome: Outcome) -> bool {
     matches!(
         outcome,
-        Outcome::Failed | Outcome::LaunchFailed | Outcome::OutOfMemory | Outcome::TimedOut
+        Outcome::Failed
+            | Outcome::LaunchFailed
+            | Outcome::OutOfMemory
+            | Outcome::Hung
+            | Outcome::TimedOut
     )
 }
 
@@ -288,6 +297,7 @@ mod tests {
             signal: None,
             error: None,
             ended,
+            host: None,
         };
         Some(ExitRecord {
             version: RECORD_VERSION,
@@ -304,10 +314,13 @@ mod tests {
             first_failure: is_own_failure(outcome).then(|| FirstFailure {
                 rank: 0,
                 last_lines: vec![format!("failed at {ended}")],
+                ..FirstFailure::default()
             }),
             devices: Vec::new(),
             stragglers: 1,
             nodes: Vec::new(),
+            restarts: Vec::new(),
+            usage: None,
         })
     }
 

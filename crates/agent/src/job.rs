@@ -239,6 +239,7 @@ impl JobInHand {
             signal: None,
             error: Some(failed.error.to_string()),
             ended: now_micros(),
+            host: None,
         };
         if self
             .verdict
@@ -324,6 +325,7 @@ impl JobInHand {
             signal,
             error: None,
             ended: time,
+            host: None,
         };
         if self
             .verdict
@@ -438,6 +440,7 @@ impl JobInHand {
             let first_failure = self.verdict.first_failure(index).map(|rank| FirstFailure {
                 rank: u32::try_from(rank).unwrap_or(u32::MAX),
                 last_lines: last_lines(&log_path(member, rank)),
+                ..FirstFailure::default()
             });
             let ended = if tally.ended == 0 { now } else { tally.ended };
             let not_started = RankExit {
@@ -445,6 +448,7 @@ impl JobInHand {
                 signal: None,
                 error: Some("not started, because another rank could not be".to_owned()),
                 ended,
+                host: None,
             };
             let record = ExitRecord {
                 version: RECORD_VERSION,
@@ -462,6 +466,8 @@ impl JobInHand {
                 devices: self.devices.names.clone(),
                 stragglers: if index == 0 { stragglers } else { 0 },
                 nodes: Vec::new(),
+                restarts: Vec::new(),
+                usage: None,
             };
             records.push((folder, record));
         }

@@ -23,3 +23,5 @@ pub mod node;
 pub mod process_table;
 pub mod protocol;
 pub mod record;
+pub mod samples;
+pub mod why;

@@ -296,6 +296,7 @@ mod tests {
             inherit: false,
             code: None,
             leader: false,
+            world: None,
             ranks: Vec::new(),
         };
         Program::prepare(&member, &rank, &[("KEY", "ours")])

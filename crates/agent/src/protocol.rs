@@ -164,8 +164,74 @@ pub struct Member {
     /// When this member ends well, the group ends well and the others are ended.
     #[serde(default)]
     pub leader: bool,
-    /// The processes.
+    /// The ranks are one world: the agent gives them the variables by which they find each other, ends all when one fails, and
+    /// may start all again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub world: Option<World>,
+    /// The processes; of a world over several nodes, those of this node.
     pub ranks: Vec<Rank>,
+}
+
+/// How ranks are run as one world (the `ranks` launcher).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct World {
+    /// How many nodes there are. On this machine all of them are this one.
+    pub nodes: u32,
+    /// Ranks on each node.
+    pub per_node: u32,
+    /// How often all ranks are started again after a failure, inside the attempt.
+    #[serde(default)]
+    pub max_restarts: u32,
+    /// Seconds without any output and any heartbeat of any rank after which the world counts as hung; none: it never does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hang_timeout: Option<f64>,
+    /// Which processors each rank may use.
+    #[serde(default)]
+    pub bind: Bind,
+    /// How many of the visible GPUs each rank sees, none shared; none: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus_per_rank: Option<u32>,
+    /// Threads for each rank's OpenMP, where the environment does not say it; none: the processors that a rank has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub omp_num_threads: Option<u32>,
+    /// Seconds between the first signal and SIGKILL for the others when a rank has failed.
+    pub stop_grace: f64,
+    /// Seconds that nodes wait for each other.
+    pub join_timeout: f64,
+    /// The first node's address, as the others reach it.
+    pub address: String,
+    /// The rendezvous port; none: a free one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Names the world (`TORCHELASTIC_RUN_ID`): the same for all its ranks and restarts.
+    pub run_id: String,
+    /// This agent's part of a world with one agent a node; none: this agent starts all ranks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meeting: Option<Meeting>,
+}
+
+/// How the agents of a world's nodes find each other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Meeting {
+    /// This agent's node, from 0.
+    pub node: u32,
+    /// The attempt's folder, which all nodes see (absolute).
+    pub attempt_dir: String,
+}
+
+/// Which processors a rank may use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bind {
+    /// All that the job has.
+    #[default]
+    None,
+    /// An equal share of them, neighbours together.
+    Cores,
+    /// Those of one NUMA node: its GPU's where that is known, else the nodes in turn.
+    Numa,
 }
 
 fn is_zero(number: &u32) -> bool {

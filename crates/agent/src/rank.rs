@@ -59,6 +59,7 @@ pub(crate) fn job(arguments: &[OsString]) -> Result<Job, String> {
         inherit: true,
         code: None,
         leader: false,
+        world: None,
         ranks: vec![Rank {
             argv: options.rest.clone(),
             env: Vec::new(),

@@ -4,6 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::node::Node;
+use crate::samples::UsageSummary;
+use crate::why::Why;
 
 /// The version of the record's form that this build writes.
 pub const RECORD_VERSION: u32 = 1;
@@ -50,6 +52,21 @@ pub struct ExitRecord {
     /// record has it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<Node>,
+    /// How often the `ranks` launcher started all ranks again inside this attempt, and why; oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restarts: Vec<Restart>,
+    /// What it used, by samples; none where none were taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageSummary>,
+}
+
+/// All ranks were ended and started again inside an attempt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Restart {
+    /// When they were started again, in microseconds since the epoch.
+    pub time: i64,
+    /// The failure that made it necessary.
+    pub first_failure: FirstFailure,
 }
 
 /// Why an attempt ended.
@@ -64,6 +81,8 @@ pub enum Outcome {
     LaunchFailed,
     /// The kernel's out-of-memory killer ended it.
     OutOfMemory,
+    /// Ended because no rank had shown a sign of life for too long ([`crate::protocol::World::hang_timeout`]).
+    Hung,
     /// Ended for running longer than its timeout.
     TimedOut,
     /// Ended because the supervisor asked for it.
@@ -90,13 +109,25 @@ pub struct RankExit {
     pub error: Option<String>,
     /// When it ended, in microseconds since the epoch.
     pub ended: i64,
+    /// The machine that it ran on, where ranks of one attempt ran on several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
 }
 
 /// The failure that came first: what a person wants to read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct FirstFailure {
     /// The rank's number.
     pub rank: u32,
     /// Its log's last lines, without their line ends; bytes that are not UTF-8 are replaced.
     pub last_lines: Vec<String>,
+    /// The machine that the rank ran on, where ranks of one attempt ran on several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// What the rank's end, its error file and its last lines say about the reason, if anything is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Why>,
+    /// Seconds before the next rank ended badly; none if no other did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ahead: Option<f64>,
 }

@@ -161,6 +161,7 @@ mod tests {
             env: Vec::new(),
             inherit: false,
             code: None,
+            world: None,
             leader: *leader,
             ranks: vec![
                 Rank {
@@ -186,6 +187,7 @@ mod tests {
             signal: None,
             error: None,
             ended: 0,
+            host: None,
         }
     }
 

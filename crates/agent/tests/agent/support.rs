@@ -91,6 +91,7 @@ impl Scratch {
             inherit: false,
             code: None,
             leader: false,
+            world: None,
             ranks: scripts.iter().map(rank).collect(),
         }
     }

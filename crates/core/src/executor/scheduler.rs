@@ -146,6 +146,7 @@ pub fn end_from_record(record: ExitRecord) -> MemberEnd {
         Outcome::Failed => (JobState::Failed, Some(Cause::AppFailure)),
         Outcome::LaunchFailed => (JobState::Failed, Some(Cause::LaunchFailure)),
         Outcome::OutOfMemory => (JobState::Failed, Some(Cause::OutOfMemory)),
+        Outcome::Hung => (JobState::Failed, Some(Cause::Hung)),
         Outcome::TimedOut => (JobState::Failed, Some(Cause::Timeout)),
         Outcome::Interrupted => (JobState::Failed, Some(Cause::Preempted)),
         Outcome::Cancelled => (JobState::Cancelled, Some(Cause::Cancelled)),

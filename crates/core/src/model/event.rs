@@ -162,7 +162,7 @@ impl FailureClass {
     #[must_use]
     pub const fn of(cause: Cause) -> Option<FailureClass> {
         match cause {
-            Cause::AppFailure | Cause::OutOfMemory => Some(FailureClass::Failure),
+            Cause::AppFailure | Cause::OutOfMemory | Cause::Hung => Some(FailureClass::Failure),
             Cause::Preempted => Some(FailureClass::Preempted),
             Cause::NodeFailure | Cause::Lost => Some(FailureClass::Node),
             Cause::Timeout => Some(FailureClass::Timeout),

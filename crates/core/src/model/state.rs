@@ -127,11 +127,13 @@ pub enum Cause {
     Lost = 8,
     /// It was to run only if another job failed, and none did.
     NotNeeded = 9,
+    /// None of its ranks showed a sign of life for too long.
+    Hung = 10,
 }
 
 impl Cause {
     /// All of them, by number.
-    pub const ALL: [Cause; 10] = [
+    pub const ALL: [Cause; 11] = [
         Cause::AppFailure,
         Cause::OutOfMemory,
         Cause::Timeout,
@@ -142,6 +144,7 @@ impl Cause {
         Cause::Cancelled,
         Cause::Lost,
         Cause::NotNeeded,
+        Cause::Hung,
     ];
 
     /// The word.
@@ -158,6 +161,7 @@ impl Cause {
             Cause::Cancelled => "cancelled",
             Cause::Lost => "lost",
             Cause::NotNeeded => "not-needed",
+            Cause::Hung => "hung",
         }
     }
 

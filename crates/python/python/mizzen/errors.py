@@ -101,7 +101,7 @@ class JobFailed(MizzenError, RuntimeError):
         title: its title.
         job: the job's name.
         state: ``"FAILED"``, ``"CANCELLED"`` or ``"UNKNOWN"``.
-        cause: ``"app-failure"``, ``"out-of-memory"``, ``"timeout"``, ``"preempted"``, ``"node-failure"``, ``"launch-failure"``,
+        cause: ``"app-failure"``, ``"out-of-memory"``, ``"hung"``, ``"timeout"``, ``"preempted"``, ``"node-failure"``, ``"launch-failure"``,
             ``"upstream-failed"``, ``"cancelled"``, ``"lost"`` or ``None``.
         attempt: the attempt that failed, counted from 1; ``None`` if none was made.
         rank: the rank that failed first; ``None`` if no rank did.

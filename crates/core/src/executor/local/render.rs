@@ -164,6 +164,7 @@ fn render_member(
             to: code.to,
         }),
         leader: member.leader,
+        world: None,
         ranks,
     };
     Ok((agents, shown))

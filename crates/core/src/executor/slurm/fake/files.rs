@@ -114,12 +114,14 @@ pub(super) fn record(
         matches!(outcome, Outcome::Failed | Outcome::OutOfMemory).then(|| FirstFailure {
             rank: 0,
             last_lines: vec![format!("{} began", member.key)],
+            ..FirstFailure::default()
         });
     let rank = RankExit {
         code,
         signal,
         error: None,
         ended,
+        host: None,
     };
     let record = ExitRecord {
         version: RECORD_VERSION,
@@ -137,6 +139,8 @@ pub(super) fn record(
         devices: Vec::new(),
         stragglers: 0,
         nodes: Vec::new(),
+        restarts: Vec::new(),
+        usage: None,
     };
     serde_json::to_string(&record).unwrap_or_default()
 }
