@@ -16,10 +16,9 @@ use std::time::{Duration, Instant};
 
 use mizzen_agent::node;
 use mizzen_agent::protocol::{CLAIM, EXIT_RECORD};
-use mizzen_agent::record::{
-    ExitRecord, FirstFailure, LAST_LINES, Outcome, RECORD_VERSION, RankExit,
-};
+use mizzen_agent::record::{ExitRecord, FirstFailure, Outcome, RECORD_VERSION, RankExit};
 
+use crate::blame;
 use crate::channel::say;
 use crate::clock::now_micros;
 use crate::options::Options;
@@ -105,16 +104,6 @@ impl Conclude {
         fs::symlink_metadata(Path::new(&rank_folder(&self.attempt, rank)).join(CLAIM)).is_ok()
     }
 
-    /// What a rank wrote last, and behind it what its launcher said of it.
-    fn last_lines(&self, rank: Option<u32>, words: Vec<String>) -> Vec<String> {
-        let log = rank.map(|rank| Path::new(&self.attempt).join(format!("rank-{rank}.log")));
-        let mut lines = log.as_deref().map(last_lines).unwrap_or_default();
-        let room = LAST_LINES.saturating_sub(words.len());
-        lines.drain(..lines.len().saturating_sub(room));
-        lines.extend(words);
-        lines
-    }
-
     fn read_records(&self) -> Vec<Option<ExitRecord>> {
         let mut records: Vec<Option<ExitRecord>> = vec![None; self.ranks as usize];
         let give_up_at = Instant::now() + LATE;
@@ -145,12 +134,13 @@ impl Conclude {
 
     fn record(&self, records: Vec<Option<ExitRecord>>) -> ExitRecord {
         let now = now_micros();
-        let first = records
+        let failed: Vec<(usize, &ExitRecord)> = records
             .iter()
             .enumerate()
             .filter_map(|(rank, record)| Some((rank, record.as_ref()?)))
             .filter(|(_, record)| is_own_failure(record.outcome))
-            .min_by_key(|(_, record)| failed_at(record));
+            .collect();
+        let first = blame::among(&failed, failed_at);
         let well = |record: &Option<ExitRecord>| {
             record
                 .as_ref()
@@ -188,34 +178,6 @@ impl Conclude {
             }
             _ => Outcome::Failed,
         };
-        let first_failure = match first {
-            Some((rank, record)) if outcome == record.outcome => Some(FirstFailure {
-                rank: u32::try_from(rank).unwrap_or(u32::MAX),
-                last_lines: record
-                    .first_failure
-                    .as_ref()
-                    .map(|failure| failure.last_lines.clone())
-                    .unwrap_or_default(),
-                ..FirstFailure::default()
-            }),
-            _ if matches!(
-                outcome,
-                Outcome::LaunchFailed | Outcome::Failed | Outcome::OutOfMemory
-            ) =>
-            {
-                let rank = lost
-                    .or_else(|| records.iter().position(Option::is_none))
-                    .and_then(|rank| u32::try_from(rank).ok())
-                    .unwrap_or(0);
-                Some(FirstFailure {
-                    rank,
-                    last_lines: self.last_lines(lost.map(|_| rank), words),
-                    ..FirstFailure::default()
-                })
-            }
-            _ => None,
-        };
-        let there = || records.iter().flatten();
         let missing = RankExit {
             code: None,
             signal: None,
@@ -226,6 +188,33 @@ impl Conclude {
             ended: now,
             host: None,
         };
+        let first_failure = match first {
+            Some((rank, record)) if outcome == record.outcome => Some(FirstFailure {
+                rank: u32::try_from(rank).unwrap_or(u32::MAX),
+                host: blame::host_among(record, &records),
+                ahead: blame::ahead(record, &records, failed_at),
+                ..record.first_failure.clone().unwrap_or_default()
+            }),
+            _ if matches!(
+                outcome,
+                Outcome::LaunchFailed | Outcome::Failed | Outcome::OutOfMemory
+            ) =>
+            {
+                let rank = lost
+                    .or_else(|| records.iter().position(Option::is_none))
+                    .and_then(|rank| u32::try_from(rank).ok())
+                    .unwrap_or(0);
+                let log = lost.map(|_| Path::new(&self.attempt).join(format!("rank-{rank}.log")));
+                let exit = records.get(rank as usize).and_then(Option::as_ref);
+                let exit = exit.and_then(|record| record.ranks.first());
+                Some(FirstFailure {
+                    rank,
+                    ..blame::of_lost(exit.unwrap_or(&missing), outcome, log.as_deref(), words)
+                })
+            }
+            _ => None,
+        };
+        let there = || records.iter().flatten();
         ExitRecord {
             version: RECORD_VERSION,
             key: self.key.clone(),
