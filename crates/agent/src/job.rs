@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 use mizzen_agent::protocol::{HEARTBEAT, Identity, Job, KEY_VARIABLE, Member, Refusal};
 use mizzen_agent::record::{ExitRecord, FirstFailure, Outcome, RECORD_VERSION, RankExit};
 
+use crate::blame::{self, Papers};
 use crate::claim::{ClaimError, Claims};
 use crate::clock::{now_micros, seconds};
 use crate::code;
@@ -36,7 +37,6 @@ use crate::program::{LaunchError, Program};
 use crate::reap::{Look, Sweep, ToldGroups};
 use crate::spawn::Spawner;
 use crate::sys::{self, ChildEnd, How, Usage, Waited};
-use crate::tail::last_lines;
 use crate::verdict::{Reason, Verdict};
 use crate::world::{Farewell, Stacks, WorldInHand};
 
@@ -495,14 +495,6 @@ impl JobInHand {
         for (index, member) in self.job.members.iter().enumerate() {
             let tally = self.tallies[index];
             let folder = PathBuf::from(&member.attempt_dir);
-            let first_failure = self.first_failures[index].take().or_else(|| {
-                let rank = self.verdict.first_failure(index)?;
-                Some(FirstFailure {
-                    rank: member.first_rank + u32::try_from(rank).unwrap_or(0),
-                    last_lines: last_lines(&log_path(member, rank)),
-                    ..FirstFailure::default()
-                })
-            });
             let ended = if tally.ended == 0 { now } else { tally.ended };
             let not_started = RankExit {
                 code: None,
@@ -511,18 +503,24 @@ impl JobInHand {
                 ended,
                 host: None,
             };
+            let outcome = self.verdict.outcome(index);
+            let ranks = self.verdict.ranks(index, &not_started);
+            let first_failure = self.first_failures[index].take().or_else(|| {
+                let rank = self.verdict.first_failure(index)?;
+                Some(blamed(member, rank, outcome, &ranks))
+            });
             let record = ExitRecord {
                 version: RECORD_VERSION,
                 key: self.job.key.clone(),
                 name: member.name.clone(),
                 host: identity.host.clone(),
-                outcome: self.verdict.outcome(index),
+                outcome,
                 started: tally.started.unwrap_or(ended),
                 ended,
                 user_seconds: tally.usage.user_seconds,
                 system_seconds: tally.usage.system_seconds,
                 peak_memory: tally.usage.peak_memory,
-                ranks: self.verdict.ranks(index, &not_started),
+                ranks,
                 first_failure,
                 devices: self.devices.names.clone(),
                 stragglers: if index == 0 { stragglers } else { 0 },
@@ -576,10 +574,17 @@ fn storage(path: &Path, error: &std::io::Error) -> Begun {
     Begun::Refused(Refusal::Storage(format!("{}: {error}", path.display())))
 }
 
-fn log_path(member: &Member, rank: usize) -> PathBuf {
+/// Where a member's rank leaves its words.
+fn papers(member: &Member, rank: usize) -> Papers {
     let folder = member.log_dir.as_ref().unwrap_or(&member.attempt_dir);
-    let number = member.first_rank as usize + rank;
-    Path::new(folder).join(format!("rank-{number}.log"))
+    Papers::of(Path::new(folder), member.first_rank as usize + rank)
+}
+
+/// Whom of a member's ranks to blame. `first`: the place of the one that ended badly first.
+fn blamed(member: &Member, first: usize, outcome: Outcome, exits: &[RankExit]) -> FirstFailure {
+    let mut failure = blame::of_ranks(first, outcome, exits, |rank| papers(member, rank));
+    failure.rank += member.first_rank;
+    failure
 }
 
 /// One file for both outputs of a rank, opened once: what comes first stands first.
@@ -589,7 +594,7 @@ fn open_logs(job: &Job) -> Result<Vec<Vec<File>>, (PathBuf, std::io::Error)> {
 
 fn logs_of(member: &Member) -> Result<Vec<File>, (PathBuf, std::io::Error)> {
     let open = |rank| {
-        let path = log_path(member, rank);
+        let path = papers(member, rank).log;
         File::options()
             .append(true)
             .create(true)

@@ -20,6 +20,8 @@ mod agent;
 #[cfg(target_os = "linux")]
 mod arguments;
 #[cfg(target_os = "linux")]
+mod blame;
+#[cfg(target_os = "linux")]
 mod bundles;
 #[cfg(target_os = "linux")]
 mod channel;

@@ -7,13 +7,12 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use mizzen_agent::record::{FirstFailure, Outcome, RankExit};
+use mizzen_agent::record::{Outcome, RankExit};
 use nix::poll::PollFd;
 
-use super::{JobInHand, Tools, log_path, logs_of};
+use super::{JobInHand, Tools, blamed, logs_of, papers};
 use crate::surroundings::surroundings;
 use crate::sys;
-use crate::tail::last_lines;
 use crate::verdict::Reason;
 use crate::world::{Failure, Share, Step, WorldInHand};
 
@@ -61,7 +60,7 @@ impl JobInHand {
         for &member in members {
             let described = &self.job.members[member];
             let logs: Vec<PathBuf> = (0..described.ranks.len())
-                .map(|rank| log_path(described, rank))
+                .map(|rank| papers(described, rank).log)
                 .collect();
             if let Some(world) = &mut self.worlds[member] {
                 world.started(now, logs);
@@ -81,21 +80,12 @@ impl JobInHand {
         let Some(world) = &mut self.worlds[member] else {
             return false;
         };
-        let number = described.first_rank + u32::try_from(rank).unwrap_or(0);
-        let first = || {
-            let mut last_lines = last_lines(&log_path(described, rank));
-            last_lines.extend(exit.error.clone());
-            FirstFailure {
-                rank: number,
-                last_lines,
-                ..FirstFailure::default()
-            }
-        };
         if outcome == Outcome::LaunchFailed {
             // Its ranks count as started, those that are and those that can't be.
             world.started(Instant::now(), Vec::new());
         }
-        world.rank_ended(rank, exit.clone(), outcome, Instant::now(), first);
+        let blame = |exits: &[RankExit]| blamed(described, rank, outcome, exits);
+        world.rank_ended(rank, exit.clone(), outcome, Instant::now(), blame);
         true
     }
 
@@ -127,7 +117,10 @@ impl JobInHand {
             && !world.is_waiting()
             && !world.is_over()
         {
-            world.gone(asked);
+            let described = &self.job.members[member];
+            world.gone(asked, &|first, outcome, exits| {
+                blamed(described, first, outcome, exits)
+            });
         }
     }
 
@@ -241,9 +234,14 @@ impl JobInHand {
     pub(super) fn worlds_are_gone(&mut self, tools: &Tools) -> bool {
         let asked = self.verdict.reason().is_some();
         let mut some = false;
-        for world in self.worlds.iter_mut().flatten() {
-            if !world.is_over() && !world.is_waiting() {
-                world.gone(asked);
+        for (world, member) in self.worlds.iter_mut().zip(&self.job.members) {
+            if let Some(world) = world
+                && !world.is_over()
+                && !world.is_waiting()
+            {
+                world.gone(asked, &|first, outcome, exits| {
+                    blamed(member, first, outcome, exits)
+                });
                 some = true;
             }
         }

@@ -6,6 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::{Outcome, RankExit};
 
+mod blame;
+mod kind;
+
+pub use blame::{CLOSE_TOGETHER, Suspect, ahead, choose};
+pub use kind::WhyKind;
+
 /// The reason of a failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Why {
@@ -13,14 +19,6 @@ pub struct Why {
     pub kind: WhyKind,
     /// One line for people.
     pub text: String,
-}
-
-/// Kinds of failures that are recognised.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WhyKind {
-    /// A Python exception nobody caught.
-    Exception,
 }
 
 /// What is known of a rank that failed.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use mizzen_agent::protocol::World;
 use mizzen_agent::record::{FirstFailure, Outcome, RankExit, Restart};
+use mizzen_agent::why::{self, WhyKind};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{now_micros, seconds};
@@ -78,8 +79,11 @@ pub(crate) enum Why {
 pub(crate) enum Order {
     /// The first of a node's ranks has failed.
     Failed { round: u32, failure: Box<Failure> },
-    /// Nothing of a node's ranks is left.
-    Gone { round: u32 },
+    /// Nothing of a node's ranks is left; if some ended badly, whom of them to blame.
+    Gone {
+        round: u32,
+        failure: Option<Box<FirstFailure>>,
+    },
     /// How long none of a node's ranks has given a sign of life, and which of them is silent longest.
     Quiet {
         round: u32,
@@ -229,7 +233,10 @@ impl Head {
             Order::Failed { round, failure } if round == self.round => {
                 self.failed(*failure, Why::Failure)
             }
-            Order::Gone { round } if round == self.round => {
+            Order::Gone { round, failure } if round == self.round => {
+                if let Some(failure) = failure {
+                    self.blame(node, *failure);
+                }
                 self.gone.insert(node);
                 self.settle()
             }
@@ -277,8 +284,36 @@ impl Head {
             ..RankExit::default()
         };
         let mut failure = Failure::of(node, first.rank, exit, Outcome::Hung);
-        failure.first = first;
+        failure.first = FirstFailure {
+            reason: Some(why::Why {
+                kind: WhyKind::Hung,
+                text: format!(
+                    "no rank wrote anything or touched its heartbeat file for {} s",
+                    limit.as_secs_f64()
+                ),
+            }),
+            ..first
+        };
         self.failed(failure, Why::Hung)
+    }
+
+    /// A node has looked at all of its ranks' ends: it knows best whom of them to blame. Another node's rank is blamed if the first
+    /// said no more than that somebody was gone, and that one has a reason of its own.
+    fn blame(&mut self, node: u32, found: FirstFailure) {
+        let Some(failure) = &mut self.failure else {
+            return;
+        };
+        if failure.outcome == Outcome::Hung {
+            return;
+        }
+        let kind = |first: &FirstFailure| first.reason.as_ref().map(|why| why.kind);
+        let follows = kind(&failure.first).is_some_and(WhyKind::is_follower);
+        let own = kind(&found).is_some_and(|kind| !kind.is_follower() && !kind.is_told());
+        if node == failure.node || (follows && own) {
+            failure.rank = found.rank;
+            failure.node = node;
+            failure.first = found;
+        }
     }
 
     /// What comes once all ranks are gone.

@@ -430,9 +430,15 @@ mod tests {
             heard.iter().any(|heard| matches!(heard, Heard::Joined(1)))
         });
         assert_eq!(heard.len(), 1, "{heard:?}");
-        node.tell_head(&Order::Gone { round: 7 });
+        node.tell_head(&Order::Gone {
+            round: 7,
+            failure: None,
+        });
         let heard = turn_until(&mut [&mut head], &|heard| !heard.is_empty());
-        assert!(matches!(heard[0], Heard::Said(1, Order::Gone { round: 7 })));
+        assert!(matches!(
+            heard[0],
+            Heard::Said(1, Order::Gone { round: 7, .. })
+        ));
         // The stranger was turned away.
         stranger
             .set_read_timeout(Some(Duration::from_secs(20)))

@@ -78,8 +78,8 @@ pub(crate) struct WorldInHand {
     /// The number of this node's first rank, and how many it has.
     first_rank: u32,
     ranks: u32,
-    attempt_dir: PathBuf,
     log_dir: PathBuf,
+    host: String,
     link: Link,
     head: Option<Head>,
     phase: Phase,
@@ -91,8 +91,8 @@ pub(crate) struct WorldInHand {
     steps: VecDeque<Step>,
     /// How its ranks ended in this round, by their place on this node.
     pub(crate) exits: Vec<Option<(RankExit, Outcome)>>,
-    /// A failure of this node was told to the head.
-    told: bool,
+    /// The place of the rank whose failure was told to the head.
+    told: Option<usize>,
     /// By the head's own words.
     heard_the_end: bool,
     pub(crate) restarts: Vec<Restart>,
@@ -131,8 +131,8 @@ impl WorldInHand {
             node,
             first_rank: member.first_rank,
             ranks,
-            attempt_dir: PathBuf::from(&member.attempt_dir),
             log_dir,
+            host: host.to_owned(),
             link,
             head,
             phase: Phase::Waiting,
@@ -143,7 +143,7 @@ impl WorldInHand {
             activity: None,
             steps: VecDeque::new(),
             exits: vec![None; member.ranks.len()],
-            told: false,
+            told: None,
             heard_the_end: false,
             restarts: Vec::new(),
             kill_at: None,
@@ -170,11 +170,6 @@ impl WorldInHand {
 
     pub(crate) fn is_over(&self) -> bool {
         self.phase == Phase::Over
-    }
-
-    /// Its ranks run, and no failure of theirs is known.
-    pub(crate) fn is_running(&self) -> bool {
-        self.phase == Phase::Running
     }
 
     /// The first order, if it is to start.
@@ -252,22 +247,22 @@ impl WorldInHand {
         }
     }
 
-    /// Takes the end of one of its ranks. `first`: makes the failure's description, if this is one that nobody has told yet.
+    /// Takes the end of one of its ranks. `blame` describes the failure, if this is one that nobody has told yet.
     pub(crate) fn rank_ended(
         &mut self,
         place: usize,
         exit: RankExit,
         outcome: Outcome,
         now: Instant,
-        first: impl FnOnce() -> FirstFailure,
+        blame: impl FnOnce(&[RankExit]) -> FirstFailure,
     ) {
         let well = exit.code == Some(0);
         self.exits[place] = Some((exit.clone(), outcome));
-        if well || self.told || self.phase != Phase::Running {
+        if well || self.told.is_some() || self.phase != Phase::Running {
             return;
         }
-        self.told = true;
-        let first = first();
+        self.told = Some(place);
+        let first = self.with_host(blame(&self.ends()));
         let soon = self
             .started
             .is_some_and(|started| now.duration_since(started) < PORT_TAKEN_WITHIN);
@@ -300,22 +295,62 @@ impl WorldInHand {
         }
     }
 
-    /// Nothing of this round's ranks is left. `asked`: the job is being ended because somebody wants it.
-    pub(crate) fn gone(&mut self, asked: bool) {
+    /// The ends of this node's ranks, as if those that still run had ended well.
+    fn ends(&self) -> Vec<RankExit> {
+        let well = RankExit {
+            code: Some(0),
+            ..RankExit::default()
+        };
+        let end = |exit: &Option<(RankExit, Outcome)>| {
+            exit.as_ref()
+                .map_or_else(|| well.clone(), |(exit, _)| exit.clone())
+        };
+        self.exits.iter().map(end).collect()
+    }
+
+    fn with_host(&self, failure: FirstFailure) -> FirstFailure {
+        FirstFailure {
+            host: failure
+                .host
+                .or_else(|| self.settings.meeting.as_ref().map(|_| self.host.clone())),
+            ..failure
+        }
+    }
+
+    /// Nothing of this round's ranks is left. `asked`: the job is being ended because somebody wants it. `blame` describes the
+    /// failure of a rank, from all ends.
+    pub(crate) fn gone(
+        &mut self,
+        asked: bool,
+        blame: &dyn Fn(usize, Outcome, &[RankExit]) -> FirstFailure,
+    ) {
+        let ends = self.ends();
+        let earliest = || {
+            let bad = |(_, exit): &(usize, &RankExit)| exit.code != Some(0) && exit.error.is_none();
+            let bad = ends.iter().enumerate().filter(bad);
+            bad.min_by_key(|(_, exit)| exit.ended)
+                .map(|(place, _)| place)
+        };
+        let first = self.told.or_else(earliest).filter(|_| !asked);
+        let failure = first.map(|place| {
+            let outcome = self.exits[place]
+                .as_ref()
+                .map_or(Outcome::Failed, |(_, outcome)| *outcome);
+            Box::new(self.with_host(blame(place, outcome, &ends)))
+        });
         self.held = None;
         self.activity = None;
         self.kill_at = None;
-        if asked {
-            self.tell(Order::Gone { round: self.round });
-            if self.phase != Phase::Over {
-                self.over(None);
-            }
-            return;
-        }
         if self.phase != Phase::Over {
             self.phase = Phase::Waiting;
         }
-        self.tell(Order::Gone { round: self.round });
+        self.tell(Order::Gone {
+            round: self.round,
+            failure,
+        });
+        if asked && self.phase != Phase::Over {
+            self.over(None);
+        }
     }
 
     /// Makes room for the next round.
@@ -326,12 +361,7 @@ impl WorldInHand {
             self.first_rank..self.first_rank + self.ranks,
         );
         self.exits.fill(None);
-        self.told = false;
-    }
-
-    /// The file where a rank leaves a description of its error.
-    pub(crate) fn error_file(&self, rank: u32) -> PathBuf {
-        contract::error_file(&self.log_dir, rank)
+        self.told = None;
     }
 
     /// What stands in a rank's log between two rounds.
@@ -439,7 +469,7 @@ impl WorldInHand {
                 self.tell(Order::Quiet {
                     round: self.round,
                     seconds: quiet.as_secs_f64(),
-                    first: Box::new(first),
+                    first: Box::new(self.with_host(first)),
                 });
             }
         }
