@@ -583,7 +583,10 @@ fn papers(member: &Member, rank: usize) -> Papers {
 /// Whom of a member's ranks to blame. `first`: the place of the one that ended badly first.
 fn blamed(member: &Member, first: usize, outcome: Outcome, exits: &[RankExit]) -> FirstFailure {
     let mut failure = blame::of_ranks(first, outcome, exits, |rank| papers(member, rank));
-    failure.rank += member.first_rank;
+    // A record of one task's rank has that rank as its first.
+    if member.world.is_some() {
+        failure.rank += member.first_rank;
+    }
     failure
 }
 
