@@ -14,3 +14,4 @@ mod ranks;
 mod steps;
 mod support;
 mod tasks;
+mod why;
