@@ -12,7 +12,10 @@
 //! ```
 //!
 //! Nothing here waits; `agent` calls in when a child ended, a command came or `deadline` has passed.
+//! Where ranks are one world, what their ends mean is the world's to say; `worlds` does what it wants.
 //! Pitfall: a rank is signalled only until its end was taken by wait4(2); afterwards its number may be somebody else's.
+
+mod worlds;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -22,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mizzen_agent::protocol::{HEARTBEAT, Identity, Job, KEY_VARIABLE, Member, Refusal};
-use mizzen_agent::record::{ExitRecord, Outcome, RECORD_VERSION, RankExit};
+use mizzen_agent::record::{ExitRecord, FirstFailure, Outcome, RECORD_VERSION, RankExit};
 
 use crate::blame::{self, Papers};
 use crate::claim::{ClaimError, Claims};
@@ -35,6 +38,7 @@ use crate::reap::{Look, Sweep, ToldGroups};
 use crate::spawn::Spawner;
 use crate::sys::{self, ChildEnd, How, Usage, Waited};
 use crate::verdict::{Reason, Verdict};
+use crate::world::{Farewell, Stacks, WorldInHand};
 
 /// No heartbeat comes more often than this.
 const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(100);
@@ -81,6 +85,14 @@ pub(crate) struct JobInHand {
     /// SIGKILL was asked for: leftovers get no grace period either.
     impatient: bool,
     oom_kills_before: Option<u64>,
+    /// By member: its world, if its ranks are one.
+    worlds: Vec<Option<WorldInHand>>,
+    /// By member: the first failure, where its world tells it.
+    first_failures: Vec<Option<FirstFailure>>,
+    /// Of the member whose world hangs.
+    stacks: Option<(usize, Stacks)>,
+    /// What earlier rounds of worlds left behind.
+    stragglers: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -130,6 +142,17 @@ impl JobInHand {
                 return storage(&path, &error);
             }
         };
+        let host = &tools.identity.host;
+        let worlds: Result<Vec<_>, _> = { job.members.iter() }
+            .map(|member| WorldInHand::of(member, host).map_err(|error| (member, error)))
+            .collect();
+        let worlds = match worlds {
+            Ok(worlds) => worlds,
+            Err((member, error)) => {
+                claims.undo();
+                return storage(Path::new(&member.attempt_dir), &error);
+            }
+        };
         let mut in_hand = Box::new(JobInHand {
             devices,
             verdict: Verdict::new(&job),
@@ -145,12 +168,18 @@ impl JobInHand {
             sweep: None,
             impatient: false,
             oom_kills_before: tools.oom.read(),
+            worlds,
+            first_failures: vec![None; job.members.len()],
+            stacks: None,
+            stragglers: 0,
             job,
         });
-        match in_hand.start_ranks(&logs, &tools.spawner) {
-            Ok(()) => in_hand.all_started = true,
+        let ready = in_hand.ready();
+        match in_hand.start_ranks(&ready, &logs, &tools.spawner) {
+            Ok(()) => in_hand.all_started = ready.len() == in_hand.job.members.len(),
             Err(failed) => in_hand.launch_failed(&failed),
         }
+        in_hand.obey_worlds(tools);
         // All clocks of the job start when its ranks have.
         let now = Instant::now();
         in_hand.timeout_at = in_hand.job.timeout.map(|timeout| now + seconds(timeout));
@@ -176,7 +205,7 @@ impl JobInHand {
 
     /// No rank lives any more; what is left is swept.
     pub(crate) fn is_sweeping(&self) -> bool {
-        self.live.is_empty()
+        self.live.is_empty() && !self.is_waiting()
     }
 
     fn heartbeat(&self) -> Option<Duration> {
@@ -185,14 +214,20 @@ impl JobInHand {
     }
 
     /// Makes all programs ready before the first one starts: a misspelt name on the last rank starts nothing.
-    fn start_ranks(&mut self, logs: &[Vec<File>], spawner: &Spawner) -> Result<(), FailedStart> {
+    fn start_ranks(
+        &mut self,
+        members: &[usize],
+        logs: &[Vec<File>],
+        spawner: &Spawner,
+    ) -> Result<(), FailedStart> {
         let devices = self.devices.names.join(",");
         let mut own = vec![(KEY_VARIABLE, self.job.key.as_str())];
         if self.job.devices.is_some() {
             own.push(("CUDA_VISIBLE_DEVICES", &devices));
         }
         let mut programs = Vec::new();
-        for (member, described) in self.job.members.iter().enumerate() {
+        for &member in members {
+            let described = &self.job.members[member];
             if let Some(code) = &described.code {
                 code::put(code).map_err(|reason| FailedStart {
                     member,
@@ -201,16 +236,18 @@ impl JobInHand {
                 })?;
             }
             for (rank, command) in described.ranks.iter().enumerate() {
-                let program = Program::prepare(described, command, &own);
-                programs.push((
+                let failed = |error| FailedStart {
                     member,
                     rank,
-                    program.map_err(|error| FailedStart {
-                        member,
-                        rank,
-                        error,
-                    })?,
-                ));
+                    error,
+                };
+                let (of_world, share) = self.world_variables(member, rank);
+                let of_world = of_world.iter();
+                let of_world = of_world.map(|(name, value)| (name.as_str(), value.as_str()));
+                let own: Vec<(&str, &str)> = { own.iter().copied() }.chain(of_world).collect();
+                let mut program = Program::prepare(described, command, &own).map_err(failed)?;
+                program.share = share;
+                programs.push((member, rank, program));
             }
         }
         for (member, rank, program) in programs {
@@ -230,6 +267,7 @@ impl JobInHand {
             );
             self.tallies[member].started.get_or_insert_with(now_micros);
         }
+        self.worlds_started(members);
         Ok(())
     }
 
@@ -241,6 +279,9 @@ impl JobInHand {
             ended: now_micros(),
             host: None,
         };
+        if self.world_takes(failed.member, failed.rank, &exit, Outcome::LaunchFailed) {
+            return;
+        }
         if self
             .verdict
             .rank_ended(failed.member, failed.rank, exit, Outcome::LaunchFailed)
@@ -250,25 +291,35 @@ impl JobInHand {
     }
 
     /// Takes every child that has ended. True once nothing of the job is left.
-    pub(crate) fn reap(&mut self, oom: &OomCounter, abandoned: &mut HashSet<i32>) -> Reaped {
+    pub(crate) fn reap(&mut self, tools: &Tools, abandoned: &mut HashSet<i32>) -> Reaped {
         let childless = loop {
             match sys::wait_any() {
-                Waited::Ended(ended) => self.child_ended(&ended, oom, abandoned),
+                Waited::Ended(ended) => self.child_ended(&ended, &tools.oom, abandoned),
                 Waited::NoneEnded => break false,
                 Waited::NoChildren => break true,
             }
         };
-        if !self.live.is_empty() {
+        self.obey_worlds(tools);
+        if !self.live.is_empty() || self.is_waiting() {
             return Reaped::NotYet;
         }
-        if childless {
-            return Reaped::Done;
+        let swept = if childless {
+            Reaped::Done
+        } else {
+            self.sweep(abandoned)
+        };
+        if swept == Reaped::NotYet || !self.worlds_are_gone(tools) {
+            return Reaped::NotYet;
         }
+        swept
+    }
+
+    fn sweep(&mut self, abandoned: &mut HashSet<i32>) -> Reaped {
         let now = Instant::now();
         let grace = if self.impatient {
             Duration::ZERO
         } else {
-            self.grace
+            self.leftovers_grace()
         };
         let kill_at = self.kill_at;
         let sweep = self
@@ -285,7 +336,7 @@ impl JobInHand {
     }
 
     fn child_ended(&mut self, ended: &ChildEnd, oom: &OomCounter, abandoned: &mut HashSet<i32>) {
-        if abandoned.remove(&ended.pid) {
+        if abandoned.remove(&ended.pid) || self.stacks_child_ended(ended.pid) {
             return;
         }
         let Some(live) = self.live.remove(&ended.pid) else {
@@ -327,6 +378,9 @@ impl JobInHand {
             ended: time,
             host: None,
         };
+        if self.world_takes(live.member, live.rank, &exit, failed_as) {
+            return;
+        }
         if self
             .verdict
             .rank_ended(live.member, live.rank, exit, failed_as)
@@ -339,6 +393,7 @@ impl JobInHand {
     pub(crate) fn cancel(&mut self, signal: i32, immediately: bool) {
         let again = self.verdict.reason() == Some(Reason::Cancelled);
         self.verdict_end(Reason::Cancelled);
+        self.leave_worlds();
         if immediately || again {
             self.kill_ranks();
             if let Some(sweep) = &mut self.sweep {
@@ -352,12 +407,13 @@ impl JobInHand {
     /// The agent was told to end by this signal.
     pub(crate) fn interrupt(&mut self, signal: i32) {
         self.verdict_end(Reason::Interrupted(signal));
+        self.leave_worlds();
         self.end_ranks(signal);
     }
 
     /// A job whose last rank has ended needs no reason any more: its verdicts stand.
     fn verdict_end(&mut self, reason: Reason) {
-        if !self.live.is_empty() {
+        if !self.live.is_empty() || self.is_waiting() {
             self.verdict.end(reason);
         }
     }
@@ -396,7 +452,7 @@ impl JobInHand {
 
     /// When [`JobInHand::tick`] has something to do next.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let running = !self.live.is_empty();
+        let running = !self.live.is_empty() || self.is_waiting();
         let timeout_at = self
             .timeout_at
             .filter(|_| running && self.verdict.reason().is_none());
@@ -404,6 +460,7 @@ impl JobInHand {
         let sweep_at = self.sweep.as_ref().map(Sweep::deadline);
         [timeout_at, kill_at, self.heartbeat_at, sweep_at]
             .into_iter()
+            .chain(self.world_deadlines())
             .flatten()
             .min()
     }
@@ -411,8 +468,9 @@ impl JobInHand {
     /// Does what is due, but for the sweep, which is [`JobInHand::reap`]'s.
     pub(crate) fn tick(&mut self, now: Instant) {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        if !self.live.is_empty() {
+        if !self.live.is_empty() || self.is_waiting() {
             if due(self.timeout_at) && self.verdict.end(Reason::TimedOut) {
+                self.leave_worlds();
                 self.end_ranks(libc::SIGTERM);
             }
             if due(self.kill_at) {
@@ -432,7 +490,7 @@ impl JobInHand {
     /// The records of all members, each with its attempt's folder, and the devices, which are free once dropped.
     pub(crate) fn finish(mut self, identity: &Identity) -> Finished {
         let now = now_micros();
-        let stragglers = self.sweep.as_ref().map_or(0, Sweep::stragglers);
+        let stragglers = self.stragglers + self.sweep.as_ref().map_or(0, Sweep::stragglers);
         let mut records = Vec::with_capacity(self.job.members.len());
         for (index, member) in self.job.members.iter().enumerate() {
             let tally = self.tallies[index];
@@ -447,10 +505,10 @@ impl JobInHand {
             };
             let outcome = self.verdict.outcome(index);
             let ranks = self.verdict.ranks(index, &not_started);
-            let first_failure = self
-                .verdict
-                .first_failure(index)
-                .map(|rank| blame::of_ranks(rank, outcome, &ranks, |rank| papers(member, rank)));
+            let first_failure = self.first_failures[index].take().or_else(|| {
+                let rank = self.verdict.first_failure(index)?;
+                Some(blamed(member, rank, outcome, &ranks))
+            });
             let record = ExitRecord {
                 version: RECORD_VERSION,
                 key: self.job.key.clone(),
@@ -467,12 +525,20 @@ impl JobInHand {
                 devices: self.devices.names.clone(),
                 stragglers: if index == 0 { stragglers } else { 0 },
                 nodes: Vec::new(),
-                restarts: Vec::new(),
+                restarts: self.worlds[index]
+                    .as_mut()
+                    .map(|world| std::mem::take(&mut world.restarts))
+                    .unwrap_or_default(),
                 usage: None,
             };
             records.push((folder, record));
         }
+        let grace = self.grace;
+        let mut worlds = self.worlds.into_iter().flatten();
+        let world = worlds.next();
         Finished {
+            follows: world.as_ref().is_some_and(WorldInHand::follows),
+            farewell: world.and_then(|world| world.farewell(grace)),
             key: self.job.key,
             reason: self.verdict.reason(),
             records,
@@ -498,6 +564,10 @@ pub(crate) struct Finished {
     pub(crate) reason: Option<Reason>,
     pub(crate) records: Vec<(PathBuf, ExitRecord)>,
     pub(crate) devices: HeldDevices,
+    /// Another agent tells how all ended.
+    pub(crate) follows: bool,
+    /// Others who still have to hear of the end.
+    pub(crate) farewell: Option<Farewell>,
 }
 
 fn storage(path: &Path, error: &std::io::Error) -> Begun {
@@ -510,9 +580,20 @@ fn papers(member: &Member, rank: usize) -> Papers {
     Papers::of(Path::new(folder), member.first_rank as usize + rank)
 }
 
+/// Whom of a member's ranks to blame. `first`: the place of the one that ended badly first.
+fn blamed(member: &Member, first: usize, outcome: Outcome, exits: &[RankExit]) -> FirstFailure {
+    let mut failure = blame::of_ranks(first, outcome, exits, |rank| papers(member, rank));
+    failure.rank += member.first_rank;
+    failure
+}
+
 /// One file for both outputs of a rank, opened once: what comes first stands first.
 fn open_logs(job: &Job) -> Result<Vec<Vec<File>>, (PathBuf, std::io::Error)> {
-    let open = |member: &Member, rank| {
+    job.members.iter().map(logs_of).collect()
+}
+
+fn logs_of(member: &Member) -> Result<Vec<File>, (PathBuf, std::io::Error)> {
+    let open = |rank| {
         let path = papers(member, rank).log;
         File::options()
             .append(true)
@@ -521,10 +602,5 @@ fn open_logs(job: &Job) -> Result<Vec<Vec<File>>, (PathBuf, std::io::Error)> {
             .open(&path)
             .map_err(|error| (path, error))
     };
-    let member = |member: &Member| {
-        (0..member.ranks.len())
-            .map(|rank| open(member, rank))
-            .collect()
-    };
-    job.members.iter().map(member).collect()
+    (0..member.ranks.len()).map(open).collect()
 }

@@ -62,6 +62,8 @@ mod tail;
 #[cfg(target_os = "linux")]
 mod verdict;
 #[cfg(target_os = "linux")]
+mod world;
+#[cfg(target_os = "linux")]
 mod writer;
 
 #[cfg(target_os = "linux")]
