@@ -388,6 +388,8 @@ mod tests {
             (first.rank, first.last_lines),
             (3, vec!["failed at 30".to_owned()])
         );
+        assert_eq!(first.host.as_deref(), Some("host-30"));
+        assert_eq!(first.ahead, None, "another one had ended before it");
         assert_eq!(merged.host, "host-30");
         assert_eq!(
             (merged.started, merged.ended, merged.stragglers),
@@ -403,6 +405,34 @@ mod tests {
                 .contains("left no record")
         );
         assert_eq!(merged.ranks[3].code, Some(9));
+    }
+
+    #[test]
+    fn who_only_lost_a_peer_is_not_blamed() {
+        use mizzen_agent::why::{Why, WhyKind};
+        let told = |mut record: Option<ExitRecord>, kind| {
+            let first = record.as_mut().and_then(|one| one.first_failure.as_mut());
+            first.unwrap().reason = Some(Why::new(kind, "words"));
+            record
+        };
+        let second = 1_000_000;
+        let merged = conclude(
+            1,
+            None,
+            vec![
+                told(record(Outcome::Failed, second, 1), WhyKind::PeerLost),
+                record(Outcome::Interrupted, 4 * second, 143),
+                told(record(Outcome::Failed, 2 * second, 1), WhyKind::DiskFull),
+                told(record(Outcome::Failed, 3 * second, 1), WhyKind::Exception),
+            ],
+        );
+        let first = merged.first_failure.unwrap();
+        assert_eq!(
+            (first.rank, first.host.as_deref(), first.ahead),
+            (2, Some("host-2000000"), None)
+        );
+        assert_eq!(first.reason.unwrap().kind, WhyKind::DiskFull);
+        assert_eq!(merged.host, "host-2000000");
     }
 
     #[test]

@@ -108,4 +108,69 @@ impl WhyKind {
             WhyKind::Terminated | WhyKind::Interrupted | WhyKind::Killed
         )
     }
+
+    /// Something was used up, taken or broken: that is the reason, whatever followed from it.
+    pub(super) const fn is_about_resources(self) -> bool {
+        matches!(
+            self,
+            WhyKind::MemoryError
+                | WhyKind::GpuOutOfMemory
+                | WhyKind::CudaError
+                | WhyKind::GpuFault
+                | WhyKind::NoGpu
+                | WhyKind::PortTaken
+                | WhyKind::SharedMemory
+                | WhyKind::DiskFull
+                | WhyKind::QuotaExceeded
+                | WhyKind::FileSystem
+                | WhyKind::TooManyFiles
+                | WhyKind::TooManyProcesses
+        )
+    }
+
+    /// What a person may do about it, where that is the same for all of its kind.
+    pub(super) const fn hint(self) -> Option<&'static str> {
+        Some(match self {
+            WhyKind::MissingModule => "install it in the Python environment in which the job runs",
+            WhyKind::MissingLibrary => {
+                "the library path (LD_LIBRARY_PATH, `module load`) or the container's image lacks it"
+            }
+            WhyKind::OutOfMemory => {
+                "ask for more memory, or use less: fewer data loader workers, smaller batches in memory"
+            }
+            WhyKind::GpuOutOfMemory => {
+                "a smaller batch, activation checkpointing or more GPUs to shard over need less of it; other processes on the GPU count too"
+            }
+            WhyKind::GpuFault => {
+                "the hardware is at fault: leave this node out and tell its administrators"
+            }
+            WhyKind::NoGpu => {
+                "look whether the job asks for GPUs, what CUDA_VISIBLE_DEVICES says, and whether driver and CUDA fit"
+            }
+            WhyKind::NcclError => "NCCL_DEBUG=WARN in the job's environment says more",
+            WhyKind::CollectiveTimeout => {
+                "a rank was slow, stuck or gone: look at the one that wrote least, or run with TORCH_DISTRIBUTED_DEBUG=DETAIL"
+            }
+            WhyKind::PortTaken => {
+                "let the launcher choose the port (`ranks` and `torchrun` do unless told otherwise), or set a free one"
+            }
+            WhyKind::SharedMemory => {
+                "raise the container's shared memory (`--shm-size`, `--ipc=host`) or use fewer data loader workers"
+            }
+            WhyKind::BusError => {
+                "often /dev/shm is too small: raise the container's shared memory (`--shm-size`, `--ipc=host`) or use fewer data loader workers"
+            }
+            WhyKind::IllegalInstruction => "the program was built for another processor",
+            WhyKind::TooManyFiles => {
+                "raise `ulimit -n`, or share tensors by `torch.multiprocessing.set_sharing_strategy('file_system')`"
+            }
+            WhyKind::TooManyProcesses => {
+                "raise `ulimit -u` or the job's process limit, or set OMP_NUM_THREADS"
+            }
+            WhyKind::Killed => {
+                "often the out-of-memory killer of the machine or container: the kernel's log (dmesg) tells"
+            }
+            _ => return None,
+        })
+    }
 }

@@ -16,3 +16,4 @@ mod steps;
 mod support;
 mod tasks;
 mod worlds;
+mod why;
