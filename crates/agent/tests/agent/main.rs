@@ -15,5 +15,5 @@ mod ranks;
 mod steps;
 mod support;
 mod tasks;
-mod worlds;
 mod why;
+mod worlds;
