@@ -285,13 +285,13 @@ impl Head {
         };
         let mut failure = Failure::of(node, first.rank, exit, Outcome::Hung);
         failure.first = FirstFailure {
-            reason: Some(why::Why {
-                kind: WhyKind::Hung,
-                text: format!(
+            reason: Some(why::Why::new(
+                WhyKind::Hung,
+                format!(
                     "no rank wrote anything or touched its heartbeat file for {} s",
                     limit.as_secs_f64()
                 ),
-            }),
+            )),
             ..first
         };
         self.failed(failure, Why::Hung)
