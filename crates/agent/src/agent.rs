@@ -181,6 +181,7 @@ impl Agent {
         if deadline.is_some_and(|deadline| deadline <= now) {
             if let Some(job) = &mut self.job {
                 job.tick(now);
+                job.sample(now, &self.tools, &mut self.abandoned);
             }
             self.writer.retry(now);
             self.reports.tick(now);

@@ -19,6 +19,7 @@ use mizzen_agent::protocol::{CLAIM, EXIT_RECORD};
 use mizzen_agent::record::{
     ExitRecord, FirstFailure, LAST_LINES, Outcome, RECORD_VERSION, RankExit,
 };
+use mizzen_agent::samples::UsageSummary;
 
 use crate::channel::say;
 use crate::clock::now_micros;
@@ -253,9 +254,16 @@ impl Conclude {
             stragglers: there().map(|record| record.stragglers).sum(),
             nodes: node::read_all(Path::new(&self.attempt)),
             restarts: Vec::new(),
-            usage: None,
+            usage: usage(&records),
         }
     }
+}
+
+/// What all of them used together; none if no sample was taken of any.
+fn usage(records: &[Option<ExitRecord>]) -> Option<UsageSummary> {
+    let all = records.iter().flatten();
+    all.clone().find(|record| record.usage.is_some())?;
+    UsageSummary::together(all.map(UsageSummary::of_record))
 }
 
 fn read(folder: &str, key: &str) -> Option<ExitRecord> {

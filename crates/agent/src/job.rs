@@ -31,6 +31,7 @@ use crate::devices::{DeviceError, HeldDevices};
 use crate::oom::OomCounter;
 use crate::program::{LaunchError, Program};
 use crate::reap::{Look, Sweep, ToldGroups};
+use crate::sampling::{Facts, Sampling};
 use crate::spawn::Spawner;
 use crate::sys::{self, ChildEnd, How, Usage, Waited};
 use crate::tail::last_lines;
@@ -74,6 +75,7 @@ pub(crate) struct JobInHand {
     timeout_at: Option<Instant>,
     kill_at: Option<Instant>,
     heartbeat_at: Option<Instant>,
+    sampling: Sampling,
     /// What the sweep must know of the signals before it.
     groups: ToldGroups,
     /// There once the last rank has ended, if something is left.
@@ -141,6 +143,7 @@ impl JobInHand {
             timeout_at: None,
             kill_at: None,
             heartbeat_at: None,
+            sampling: Sampling::new(Instant::now()),
             groups: ToldGroups::default(),
             sweep: None,
             impatient: false,
@@ -252,6 +255,7 @@ impl JobInHand {
     /// Takes every child that has ended. True once nothing of the job is left.
     pub(crate) fn reap(&mut self, oom: &OomCounter, abandoned: &mut HashSet<i32>) -> Reaped {
         let childless = loop {
+            self.sampling.before_wait();
             match sys::wait_any() {
                 Waited::Ended(ended) => self.child_ended(&ended, oom, abandoned),
                 Waited::NoneEnded => break false,
@@ -288,7 +292,10 @@ impl JobInHand {
         if abandoned.remove(&ended.pid) {
             return;
         }
-        let Some(live) = self.live.remove(&ended.pid) else {
+        let live = self.live.remove(&ended.pid);
+        let member = live.map_or(0, |live| live.member);
+        self.sampling.child_ended(ended.pid, member);
+        let Some(live) = live else {
             // What no rank waited for is charged to the first member.
             if let Some(tally) = self.tallies.first_mut() {
                 tally.usage.add(ended.usage);
@@ -402,7 +409,8 @@ impl JobInHand {
             .filter(|_| running && self.verdict.reason().is_none());
         let kill_at = self.kill_at.filter(|_| running);
         let sweep_at = self.sweep.as_ref().map(Sweep::deadline);
-        [timeout_at, kill_at, self.heartbeat_at, sweep_at]
+        let sample_at = running.then(|| self.sampling.deadline());
+        [timeout_at, kill_at, self.heartbeat_at, sweep_at, sample_at]
             .into_iter()
             .flatten()
             .min()
@@ -429,6 +437,23 @@ impl JobInHand {
         }
     }
 
+    /// Takes a sample of what the job uses, if one is due. `nobodys`: children of the agent that are no job's.
+    pub(crate) fn sample(&mut self, now: Instant, tools: &Tools, nobodys: &mut HashSet<i32>) {
+        if self.live.is_empty() || now < self.sampling.deadline() {
+            return;
+        }
+        let ranks = self.live.iter().map(|(pid, rank)| (*pid, rank.member));
+        let facts = Facts {
+            job: &self.job,
+            devices: &self.devices.names,
+            host: &tools.identity.host,
+            ranks: ranks.collect(),
+            ended: self.tallies.iter().map(|tally| tally.usage).collect(),
+            spawner: &tools.spawner,
+        };
+        self.sampling.look(now, &facts, nobodys);
+    }
+
     /// The records of all members, each with its attempt's folder, and the devices, which are free once dropped.
     pub(crate) fn finish(mut self, identity: &Identity) -> Finished {
         let now = now_micros();
@@ -450,6 +475,9 @@ impl JobInHand {
                 ended,
                 host: None,
             };
+            let lasted = tally
+                .started
+                .map_or(0.0, |started| (ended - started) as f64 / 1e6);
             let record = ExitRecord {
                 version: RECORD_VERSION,
                 key: self.job.key.clone(),
@@ -467,7 +495,7 @@ impl JobInHand {
                 stragglers: if index == 0 { stragglers } else { 0 },
                 nodes: Vec::new(),
                 restarts: Vec::new(),
-                usage: None,
+                usage: self.sampling.finish(index, lasted, tally.usage),
             };
             records.push((folder, record));
         }

@@ -11,6 +11,7 @@ mod ending;
 mod groups;
 mod leftovers;
 mod ranks;
+mod samples;
 mod steps;
 mod support;
 mod tasks;
