@@ -21,6 +21,8 @@ mod agent;
 #[cfg(target_os = "linux")]
 mod arguments;
 #[cfg(target_os = "linux")]
+mod blame;
+#[cfg(target_os = "linux")]
 mod bundles;
 #[cfg(target_os = "linux")]
 mod channel;
@@ -62,6 +64,8 @@ mod sys;
 mod tail;
 #[cfg(target_os = "linux")]
 mod verdict;
+#[cfg(target_os = "linux")]
+mod world;
 #[cfg(target_os = "linux")]
 mod writer;
 
