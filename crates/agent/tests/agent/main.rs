@@ -12,6 +12,7 @@ mod groups;
 mod leftovers;
 mod nodes;
 mod ranks;
+mod samples;
 mod steps;
 mod support;
 mod tasks;
