@@ -29,6 +29,7 @@ use crate::reap::children;
 use crate::spawn::Spawner;
 use crate::sys::{self, How, Waited};
 use crate::verdict::Reason;
+use crate::world::Farewell;
 use crate::writer::Writer;
 
 /// How long an agent without anything else to do goes on trying to write its records.
@@ -61,6 +62,8 @@ pub(crate) enum JobEnd {
     Ended {
         reason: Option<Reason>,
         records: Vec<ExitRecord>,
+        /// Another agent tells how all ended.
+        follows: bool,
     },
     Taken {
         by: String,
@@ -84,6 +87,8 @@ pub(crate) struct Agent {
     /// Whoever signals the agent signals what it has started as well, before it or behind it.
     signalled_together: bool,
     last: Option<JobEnd>,
+    /// Nodes of the last job's world that have not gone yet.
+    farewell: Option<Farewell>,
 }
 
 impl Agent {
@@ -118,6 +123,7 @@ impl Agent {
             told_to_end: false,
             signalled_together: kind == Kind::OneTask,
             last: None,
+            farewell: None,
         })
     }
 
@@ -140,6 +146,9 @@ impl Agent {
             self.turn(None)?;
         }
         self.commands = None;
+        while self.farewell.is_some() {
+            self.turn(None)?;
+        }
         let give_up_at = Instant::now() + LAST_TRIES;
         while self.writer.has_pending() && Instant::now() < give_up_at {
             self.turn(Some(give_up_at))?;
@@ -163,6 +172,7 @@ impl Agent {
             self.job.as_ref().and_then(|job| job.deadline()),
             self.writer.deadline(),
             self.reports.deadline(),
+            self.farewell.as_ref().map(Farewell::deadline),
             limit,
         ];
         let deadline = deadlines.into_iter().flatten().min();
@@ -178,14 +188,33 @@ impl Agent {
             self.reports.flush();
         }
         let now = Instant::now();
-        if deadline.is_some_and(|deadline| deadline <= now) {
+        let due = deadline.is_some_and(|deadline| deadline <= now);
+        if happened.worlds || due {
+            self.turn_worlds(now);
+        }
+        if due {
             if let Some(job) = &mut self.job {
                 job.tick(now);
+                job.sample(now, &self.tools, &mut self.abandoned);
             }
             self.writer.retry(now);
             self.reports.tick(now);
         }
         Ok(())
+    }
+
+    /// Hears what other nodes of the job's world say.
+    fn turn_worlds(&mut self, now: Instant) {
+        if let Some(farewell) = &mut self.farewell
+            && farewell.turn(now)
+        {
+            self.farewell = None;
+        }
+        let Some(job) = &mut self.job else { return };
+        job.turn_worlds(now, &self.tools);
+        if job.is_sweeping() {
+            self.reap();
+        }
     }
 
     fn wait(&self, deadline: Option<Instant>) -> io::Result<Happened> {
@@ -200,6 +229,13 @@ impl Agent {
             polled.push(PollFd::new(output.as_fd(), PollFlags::POLLOUT));
             polled.len() - 1
         });
+        let own = polled.len();
+        if let Some(job) = &self.job {
+            job.descriptors(&mut polled);
+        }
+        if let Some(farewell) = &self.farewell {
+            farewell.descriptors(&mut polled);
+        }
         let left = deadline
             .map(|deadline| TimeSpec::from(deadline.saturating_duration_since(Instant::now())));
         match nix::poll::ppoll(&mut polled, left, None) {
@@ -217,6 +253,7 @@ impl Agent {
             signals: any(0),
             commands: commands.is_some_and(any),
             output: reports.is_some_and(any),
+            worlds: (own..polled.len()).any(any),
         })
     }
 
@@ -388,7 +425,7 @@ impl Agent {
             }
             return;
         };
-        match job.reap(&self.tools.oom, &mut self.abandoned) {
+        match job.reap(&self.tools, &mut self.abandoned) {
             Reaped::NotYet => return,
             Reaped::Done => {}
             Reaped::GivenUp(pids) => {
@@ -424,7 +461,9 @@ impl Agent {
         self.last = Some(JobEnd::Ended {
             reason: finished.reason,
             records,
+            follows: finished.follows,
         });
+        self.farewell = finished.farewell;
     }
 }
 
@@ -434,4 +473,5 @@ struct Happened {
     signals: bool,
     commands: bool,
     output: bool,
+    worlds: bool,
 }

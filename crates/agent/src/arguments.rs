@@ -24,15 +24,19 @@ Usage: mizzen-agent work          take commands on stdin, report on stdout, one 
        mizzen-agent follow [--once]  tell a mirror what jobs write: folders on stdin, their files on stdout
        mizzen-agent rank --attempt DIR --key KEY --name NAME [--grace S] [--timeout S] [--rank R] -- PROGRAM [ARG...]
                                  run one task of a step as rank R of an attempt (without --rank: SLURM_PROCID)
-       mizzen-agent conclude --attempt DIR --key KEY --name NAME --ranks N --status S [--log FILE] [--end HOW]
-                                 make one record of the ranks' after the step ended with status S
+       mizzen-agent node --attempt DIR --key KEY --name NAME --world JSON [--grace S] [--timeout S] [--node N] -- PROGRAM [ARG...]
+                                 start the ranks of node N as its part of one world (without --node: SLURM_PROCID)
+       mizzen-agent conclude --attempt DIR --key KEY --name NAME --ranks N --status S [--per-node P] [--log FILE]
+                            [--end HOW]
+                                 make one record of the ranks' (of the nodes', with P ranks each) after the step
+                                 ended with status S
        mizzen-agent serve         run commands for a tunnel, over stdin and stdout
        mizzen-agent bundle receive|have|list|remove B, bundle link TREE_DIR INTO
                                  the code kept in the folder B: take a bundle in from stdin, say which of the trees on stdin are
                                  there, list all with their last use, take away those on stdin, give a job its own copy of one
        mizzen-agent --version | --help
 
-Exit status of `work`: 0 once the channel has closed and the job in hand has ended; of `run` and `rank`: 0 if the job succeeded,
+Exit status of `work`: 0 once the channel has closed and the job in hand has ended; of `run`, `rank` and `node`: 0 if the job succeeded,
 else the status of the rank that failed first (128 + its signal), 124 after a timeout, 127 if a program could not be
 started, 75 if the job was not taken (claimed by another agent, devices busy, no storage); of `bundle`: 0, or 1 and a line on
 stderr that says why. 2: wrong usage. 70: this
@@ -94,6 +98,7 @@ fn mode(arguments: &[OsString]) -> Result<Mode, String> {
     match words[..] {
         ["work"] => Ok(Mode::Work),
         ["rank", ..] => rank::job(&arguments[1..]).map(|job| Mode::Rank(Box::new(job))),
+        ["node", ..] => rank::node_job(&arguments[1..]).map(|job| Mode::Rank(Box::new(job))),
         ["conclude", ..] => Conclude::read(&arguments[1..]).map(Mode::Conclude),
         ["serve"] => Ok(Mode::Serve),
         ["bundle", ..] => Bundles::read(&arguments[1..]).map(Mode::Bundle),
@@ -185,6 +190,12 @@ fn status(end: &JobEnd) -> u8 {
             reason: Some(Reason::TimedOut),
             ..
         } => TIMED_OUT,
+        // The agent that tells how all ended waits for this one's end.
+        JobEnd::Ended { follows: true, .. } => 0,
+        JobEnd::Ended {
+            reason: Some(Reason::Elsewhere { status, .. }),
+            ..
+        } => *status,
         JobEnd::Ended {
             reason:
                 Some(Reason::Failure {
@@ -193,6 +204,7 @@ fn status(end: &JobEnd) -> u8 {
                     outcome,
                 }),
             records,
+            ..
         } => of_failure(&records[*member], *rank, *outcome),
         JobEnd::Ended {
             reason: Some(Reason::LeaderEnded | Reason::Cancelled) | None,

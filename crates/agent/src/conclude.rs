@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! ranks/*/exit.json + the launcher's status ─▶ who failed first ─▶ exit.json
+//! nodes/*/exit.json of a world: the same, and its first node's record says who failed first
 //! ```
 //!
 //! The first failure is the earliest among the ranks that failed by themselves. A rank that was told to end, or that left
@@ -16,14 +17,14 @@ use std::time::{Duration, Instant};
 
 use mizzen_agent::node;
 use mizzen_agent::protocol::{CLAIM, EXIT_RECORD};
-use mizzen_agent::record::{
-    ExitRecord, FirstFailure, LAST_LINES, Outcome, RECORD_VERSION, RankExit,
-};
+use mizzen_agent::record::{ExitRecord, FirstFailure, Outcome, RECORD_VERSION, RankExit};
+use mizzen_agent::samples::UsageSummary;
 
+use crate::blame;
 use crate::channel::say;
 use crate::clock::now_micros;
 use crate::options::Options;
-use crate::rank::rank_folder;
+use crate::rank::{node_folder, rank_folder};
 use crate::tail::last_lines;
 use crate::writer::Writer;
 
@@ -42,6 +43,8 @@ pub(crate) struct Conclude {
     key: String,
     name: String,
     ranks: u32,
+    /// Of a world: how many ranks each node has, which left one record for all of them.
+    per_node: Option<u32>,
     status: i32,
     log: Option<String>,
     end: Option<Outcome>,
@@ -50,7 +53,9 @@ pub(crate) struct Conclude {
 impl Conclude {
     /// Reads the mode's arguments.
     pub(crate) fn read(arguments: &[OsString]) -> Result<Conclude, String> {
-        let known = ["attempt", "key", "name", "ranks", "status", "log", "end"];
+        let known = [
+            "attempt", "key", "name", "ranks", "per-node", "status", "log", "end",
+        ];
         let options = Options::read("conclude", arguments, &known)?;
         let end = match options.find("end") {
             None => None,
@@ -66,6 +71,7 @@ impl Conclude {
             key: options.get("key")?.to_owned(),
             name: options.get("name")?.to_owned(),
             ranks: options.number("ranks")?.ok_or("`conclude` needs --ranks")?,
+            per_node: options.number("per-node")?.filter(|count| *count > 0),
             status: options
                 .number("status")?
                 .ok_or("`conclude` needs --status")?,
@@ -100,23 +106,34 @@ impl Conclude {
         ExitCode::SUCCESS
     }
 
-    fn is_claimed(&self, rank: usize) -> bool {
-        let rank = u32::try_from(rank).unwrap_or(u32::MAX);
-        fs::symlink_metadata(Path::new(&rank_folder(&self.attempt, rank)).join(CLAIM)).is_ok()
+    /// How many ranks one record is of.
+    fn width(&self) -> u32 {
+        self.per_node.unwrap_or(1)
     }
 
-    /// What a rank wrote last, and behind it what its launcher said of it.
-    fn last_lines(&self, rank: Option<u32>, words: Vec<String>) -> Vec<String> {
-        let log = rank.map(|rank| Path::new(&self.attempt).join(format!("rank-{rank}.log")));
-        let mut lines = log.as_deref().map(last_lines).unwrap_or_default();
-        let room = LAST_LINES.saturating_sub(words.len());
-        lines.drain(..lines.len().saturating_sub(room));
-        lines.extend(words);
-        lines
+    /// The folder of the record with a number: a rank's, or a node's.
+    fn folder(&self, part: usize) -> String {
+        let part = u32::try_from(part).unwrap_or(u32::MAX);
+        match self.per_node {
+            Some(_) => node_folder(&self.attempt, part),
+            None => rank_folder(&self.attempt, part),
+        }
+    }
+
+    /// The first rank that the record with a number is of.
+    fn first_rank(&self, part: usize) -> u32 {
+        u32::try_from(part)
+            .unwrap_or(u32::MAX)
+            .saturating_mul(self.width())
+    }
+
+    fn is_claimed(&self, part: usize) -> bool {
+        fs::symlink_metadata(Path::new(&self.folder(part)).join(CLAIM)).is_ok()
     }
 
     fn read_records(&self) -> Vec<Option<ExitRecord>> {
-        let mut records: Vec<Option<ExitRecord>> = vec![None; self.ranks as usize];
+        let mut records: Vec<Option<ExitRecord>> =
+            vec![None; self.ranks.div_ceil(self.width()) as usize];
         let give_up_at = Instant::now() + LATE;
         let mut pause = PAUSE;
         loop {
@@ -125,8 +142,7 @@ impl Conclude {
                 .enumerate()
                 .filter(|(_, record)| record.is_none())
             {
-                let rank = u32::try_from(rank).unwrap_or(u32::MAX);
-                *record = read(&rank_folder(&self.attempt, rank), &self.key);
+                *record = read(&self.folder(rank), &self.key);
             }
             let missing = records.iter().filter(|record| record.is_none()).count();
             let failed = records
@@ -145,12 +161,18 @@ impl Conclude {
 
     fn record(&self, records: Vec<Option<ExitRecord>>) -> ExitRecord {
         let now = now_micros();
-        let first = records
+        let failed: Vec<(usize, &ExitRecord)> = records
             .iter()
             .enumerate()
             .filter_map(|(rank, record)| Some((rank, record.as_ref()?)))
             .filter(|(_, record)| is_own_failure(record.outcome))
-            .min_by_key(|(_, record)| failed_at(record));
+            .collect();
+        // A world's first node has heard of all failures in their order.
+        let of_head = { failed.first() }
+            .filter(|(part, record)| *part == 0 && record.first_failure.is_some())
+            .filter(|_| self.per_node.is_some())
+            .copied();
+        let first = of_head.or_else(|| blame::among(&failed, failed_at));
         let well = |record: &Option<ExitRecord>| {
             record
                 .as_ref()
@@ -188,34 +210,6 @@ impl Conclude {
             }
             _ => Outcome::Failed,
         };
-        let first_failure = match first {
-            Some((rank, record)) if outcome == record.outcome => Some(FirstFailure {
-                rank: u32::try_from(rank).unwrap_or(u32::MAX),
-                last_lines: record
-                    .first_failure
-                    .as_ref()
-                    .map(|failure| failure.last_lines.clone())
-                    .unwrap_or_default(),
-                ..FirstFailure::default()
-            }),
-            _ if matches!(
-                outcome,
-                Outcome::LaunchFailed | Outcome::Failed | Outcome::OutOfMemory
-            ) =>
-            {
-                let rank = lost
-                    .or_else(|| records.iter().position(Option::is_none))
-                    .and_then(|rank| u32::try_from(rank).ok())
-                    .unwrap_or(0);
-                Some(FirstFailure {
-                    rank,
-                    last_lines: self.last_lines(lost.map(|_| rank), words),
-                    ..FirstFailure::default()
-                })
-            }
-            _ => None,
-        };
-        let there = || records.iter().flatten();
         let missing = RankExit {
             code: None,
             signal: None,
@@ -226,6 +220,34 @@ impl Conclude {
             ended: now,
             host: None,
         };
+        let first_failure = match first {
+            Some((_, record)) if outcome == record.outcome && self.per_node.is_some() => {
+                record.first_failure.clone()
+            }
+            Some((rank, record)) if outcome == record.outcome => Some(FirstFailure {
+                rank: u32::try_from(rank).unwrap_or(u32::MAX),
+                host: blame::host_among(record, &records),
+                ahead: blame::ahead(record, &records, failed_at),
+                ..record.first_failure.clone().unwrap_or_default()
+            }),
+            _ if matches!(
+                outcome,
+                Outcome::LaunchFailed | Outcome::Failed | Outcome::OutOfMemory
+            ) =>
+            {
+                let part = lost.or_else(|| records.iter().position(Option::is_none));
+                let rank = self.first_rank(part.unwrap_or(0));
+                let log = lost.map(|_| Path::new(&self.attempt).join(format!("rank-{rank}.log")));
+                let exit = records.get(part.unwrap_or(0)).and_then(Option::as_ref);
+                let exit = exit.and_then(|record| record.ranks.first());
+                Some(FirstFailure {
+                    rank,
+                    ..blame::of_lost(exit.unwrap_or(&missing), outcome, log.as_deref(), words)
+                })
+            }
+            _ => None,
+        };
+        let there = || records.iter().flatten();
         ExitRecord {
             version: RECORD_VERSION,
             key: self.key.clone(),
@@ -243,19 +265,37 @@ impl Conclude {
             peak_memory: there().map(|record| record.peak_memory).max().unwrap_or(0),
             ranks: records
                 .iter()
-                .map(|record| {
-                    let exit = record.as_ref().and_then(|record| record.ranks.first());
-                    exit.cloned().unwrap_or_else(|| missing.clone())
+                .flat_map(|record| {
+                    let of_node = |exit: &RankExit, record: &ExitRecord| RankExit {
+                        host: self.per_node.map(|_| record.host.clone()),
+                        ..exit.clone()
+                    };
+                    (0..self.width() as usize).map(move |place| {
+                        let record = record.as_ref();
+                        let exit =
+                            record.and_then(|record| Some((record.ranks.get(place)?, record)));
+                        exit.map(|(exit, record)| of_node(exit, record))
+                    })
                 })
+                .map(|exit| exit.unwrap_or_else(|| missing.clone()))
                 .collect(),
             first_failure,
             devices: Vec::new(),
             stragglers: there().map(|record| record.stragglers).sum(),
             nodes: node::read_all(Path::new(&self.attempt)),
-            restarts: Vec::new(),
-            usage: None,
+            restarts: { there().next() }
+                .map(|record| record.restarts.clone())
+                .unwrap_or_default(),
+            usage: usage(&records),
         }
     }
+}
+
+/// What all of them used together; none if no sample was taken of any.
+fn usage(records: &[Option<ExitRecord>]) -> Option<UsageSummary> {
+    let all = records.iter().flatten();
+    all.clone().find(|record| record.usage.is_some())?;
+    UsageSummary::together(all.map(UsageSummary::of_record))
 }
 
 fn read(folder: &str, key: &str) -> Option<ExitRecord> {
@@ -330,6 +370,7 @@ mod tests {
             key: "k".to_owned(),
             name: "n".to_owned(),
             ranks: u32::try_from(records.len()).unwrap(),
+            per_node: None,
             status,
             log: None,
             end,
@@ -355,6 +396,8 @@ mod tests {
             (first.rank, first.last_lines),
             (3, vec!["failed at 30".to_owned()])
         );
+        assert_eq!(first.host.as_deref(), Some("host-30"));
+        assert_eq!(first.ahead, None, "another one had ended before it");
         assert_eq!(merged.host, "host-30");
         assert_eq!(
             (merged.started, merged.ended, merged.stragglers),
@@ -370,6 +413,34 @@ mod tests {
                 .contains("left no record")
         );
         assert_eq!(merged.ranks[3].code, Some(9));
+    }
+
+    #[test]
+    fn who_only_lost_a_peer_is_not_blamed() {
+        use mizzen_agent::why::{Why, WhyKind};
+        let told = |mut record: Option<ExitRecord>, kind| {
+            let first = record.as_mut().and_then(|one| one.first_failure.as_mut());
+            first.unwrap().reason = Some(Why::new(kind, "words"));
+            record
+        };
+        let second = 1_000_000;
+        let merged = conclude(
+            1,
+            None,
+            vec![
+                told(record(Outcome::Failed, second, 1), WhyKind::PeerLost),
+                record(Outcome::Interrupted, 4 * second, 143),
+                told(record(Outcome::Failed, 2 * second, 1), WhyKind::DiskFull),
+                told(record(Outcome::Failed, 3 * second, 1), WhyKind::Exception),
+            ],
+        );
+        let first = merged.first_failure.unwrap();
+        assert_eq!(
+            (first.rank, first.host.as_deref(), first.ahead),
+            (2, Some("host-2000000"), None)
+        );
+        assert_eq!(first.reason.unwrap().kind, WhyKind::DiskFull);
+        assert_eq!(merged.host, "host-2000000");
     }
 
     #[test]

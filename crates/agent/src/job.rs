@@ -12,7 +12,10 @@
 //! ```
 //!
 //! Nothing here waits; `agent` calls in when a child ended, a command came or `deadline` has passed.
+//! Where ranks are one world, what their ends mean is the world's to say; `worlds` does what it wants.
 //! Pitfall: a rank is signalled only until its end was taken by wait4(2); afterwards its number may be somebody else's.
+
+mod worlds;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -24,6 +27,7 @@ use std::time::{Duration, Instant};
 use mizzen_agent::protocol::{HEARTBEAT, Identity, Job, KEY_VARIABLE, Member, Refusal};
 use mizzen_agent::record::{ExitRecord, FirstFailure, Outcome, RECORD_VERSION, RankExit};
 
+use crate::blame::{self, Papers};
 use crate::claim::{ClaimError, Claims};
 use crate::clock::{now_micros, seconds};
 use crate::code;
@@ -31,10 +35,11 @@ use crate::devices::{DeviceError, HeldDevices};
 use crate::oom::OomCounter;
 use crate::program::{LaunchError, Program};
 use crate::reap::{Look, Sweep, ToldGroups};
+use crate::sampling::{Facts, Sampling};
 use crate::spawn::Spawner;
 use crate::sys::{self, ChildEnd, How, Usage, Waited};
-use crate::tail::last_lines;
 use crate::verdict::{Reason, Verdict};
+use crate::world::{Farewell, Stacks, WorldInHand};
 
 /// No heartbeat comes more often than this.
 const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(100);
@@ -74,6 +79,7 @@ pub(crate) struct JobInHand {
     timeout_at: Option<Instant>,
     kill_at: Option<Instant>,
     heartbeat_at: Option<Instant>,
+    sampling: Sampling,
     /// What the sweep must know of the signals before it.
     groups: ToldGroups,
     /// There once the last rank has ended, if something is left.
@@ -81,6 +87,14 @@ pub(crate) struct JobInHand {
     /// SIGKILL was asked for: leftovers get no grace period either.
     impatient: bool,
     oom_kills_before: Option<u64>,
+    /// By member: its world, if its ranks are one.
+    worlds: Vec<Option<WorldInHand>>,
+    /// By member: the first failure, where its world tells it.
+    first_failures: Vec<Option<FirstFailure>>,
+    /// Of the member whose world hangs.
+    stacks: Option<(usize, Stacks)>,
+    /// What earlier rounds of worlds left behind.
+    stragglers: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -130,6 +144,17 @@ impl JobInHand {
                 return storage(&path, &error);
             }
         };
+        let host = &tools.identity.host;
+        let worlds: Result<Vec<_>, _> = { job.members.iter() }
+            .map(|member| WorldInHand::of(member, host).map_err(|error| (member, error)))
+            .collect();
+        let worlds = match worlds {
+            Ok(worlds) => worlds,
+            Err((member, error)) => {
+                claims.undo();
+                return storage(Path::new(&member.attempt_dir), &error);
+            }
+        };
         let mut in_hand = Box::new(JobInHand {
             devices,
             verdict: Verdict::new(&job),
@@ -141,16 +166,23 @@ impl JobInHand {
             timeout_at: None,
             kill_at: None,
             heartbeat_at: None,
+            sampling: Sampling::new(Instant::now()),
             groups: ToldGroups::default(),
             sweep: None,
             impatient: false,
             oom_kills_before: tools.oom.read(),
+            worlds,
+            first_failures: vec![None; job.members.len()],
+            stacks: None,
+            stragglers: 0,
             job,
         });
-        match in_hand.start_ranks(&logs, &tools.spawner) {
-            Ok(()) => in_hand.all_started = true,
+        let ready = in_hand.ready();
+        match in_hand.start_ranks(&ready, &logs, &tools.spawner) {
+            Ok(()) => in_hand.all_started = ready.len() == in_hand.job.members.len(),
             Err(failed) => in_hand.launch_failed(&failed),
         }
+        in_hand.obey_worlds(tools);
         // All clocks of the job start when its ranks have.
         let now = Instant::now();
         in_hand.timeout_at = in_hand.job.timeout.map(|timeout| now + seconds(timeout));
@@ -176,7 +208,7 @@ impl JobInHand {
 
     /// No rank lives any more; what is left is swept.
     pub(crate) fn is_sweeping(&self) -> bool {
-        self.live.is_empty()
+        self.live.is_empty() && !self.is_waiting()
     }
 
     fn heartbeat(&self) -> Option<Duration> {
@@ -185,14 +217,20 @@ impl JobInHand {
     }
 
     /// Makes all programs ready before the first one starts: a misspelt name on the last rank starts nothing.
-    fn start_ranks(&mut self, logs: &[Vec<File>], spawner: &Spawner) -> Result<(), FailedStart> {
+    fn start_ranks(
+        &mut self,
+        members: &[usize],
+        logs: &[Vec<File>],
+        spawner: &Spawner,
+    ) -> Result<(), FailedStart> {
         let devices = self.devices.names.join(",");
         let mut own = vec![(KEY_VARIABLE, self.job.key.as_str())];
         if self.job.devices.is_some() {
             own.push(("CUDA_VISIBLE_DEVICES", &devices));
         }
         let mut programs = Vec::new();
-        for (member, described) in self.job.members.iter().enumerate() {
+        for &member in members {
+            let described = &self.job.members[member];
             if let Some(code) = &described.code {
                 code::put(code).map_err(|reason| FailedStart {
                     member,
@@ -201,16 +239,18 @@ impl JobInHand {
                 })?;
             }
             for (rank, command) in described.ranks.iter().enumerate() {
-                let program = Program::prepare(described, command, &own);
-                programs.push((
+                let failed = |error| FailedStart {
                     member,
                     rank,
-                    program.map_err(|error| FailedStart {
-                        member,
-                        rank,
-                        error,
-                    })?,
-                ));
+                    error,
+                };
+                let (of_world, share) = self.world_variables(member, rank);
+                let of_world = of_world.iter();
+                let of_world = of_world.map(|(name, value)| (name.as_str(), value.as_str()));
+                let own: Vec<(&str, &str)> = { own.iter().copied() }.chain(of_world).collect();
+                let mut program = Program::prepare(described, command, &own).map_err(failed)?;
+                program.share = share;
+                programs.push((member, rank, program));
             }
         }
         for (member, rank, program) in programs {
@@ -230,6 +270,7 @@ impl JobInHand {
             );
             self.tallies[member].started.get_or_insert_with(now_micros);
         }
+        self.worlds_started(members);
         Ok(())
     }
 
@@ -241,6 +282,9 @@ impl JobInHand {
             ended: now_micros(),
             host: None,
         };
+        if self.world_takes(failed.member, failed.rank, &exit, Outcome::LaunchFailed) {
+            return;
+        }
         if self
             .verdict
             .rank_ended(failed.member, failed.rank, exit, Outcome::LaunchFailed)
@@ -250,25 +294,36 @@ impl JobInHand {
     }
 
     /// Takes every child that has ended. True once nothing of the job is left.
-    pub(crate) fn reap(&mut self, oom: &OomCounter, abandoned: &mut HashSet<i32>) -> Reaped {
+    pub(crate) fn reap(&mut self, tools: &Tools, abandoned: &mut HashSet<i32>) -> Reaped {
         let childless = loop {
+            self.sampling.before_wait();
             match sys::wait_any() {
-                Waited::Ended(ended) => self.child_ended(&ended, oom, abandoned),
+                Waited::Ended(ended) => self.child_ended(&ended, &tools.oom, abandoned),
                 Waited::NoneEnded => break false,
                 Waited::NoChildren => break true,
             }
         };
-        if !self.live.is_empty() {
+        self.obey_worlds(tools);
+        if !self.live.is_empty() || self.is_waiting() {
             return Reaped::NotYet;
         }
-        if childless {
-            return Reaped::Done;
+        let swept = if childless {
+            Reaped::Done
+        } else {
+            self.sweep(abandoned)
+        };
+        if swept == Reaped::NotYet || !self.worlds_are_gone(tools) {
+            return Reaped::NotYet;
         }
+        swept
+    }
+
+    fn sweep(&mut self, abandoned: &mut HashSet<i32>) -> Reaped {
         let now = Instant::now();
         let grace = if self.impatient {
             Duration::ZERO
         } else {
-            self.grace
+            self.leftovers_grace()
         };
         let kill_at = self.kill_at;
         let sweep = self
@@ -285,10 +340,13 @@ impl JobInHand {
     }
 
     fn child_ended(&mut self, ended: &ChildEnd, oom: &OomCounter, abandoned: &mut HashSet<i32>) {
-        if abandoned.remove(&ended.pid) {
+        if abandoned.remove(&ended.pid) || self.stacks_child_ended(ended.pid) {
             return;
         }
-        let Some(live) = self.live.remove(&ended.pid) else {
+        let live = self.live.remove(&ended.pid);
+        let member = live.map_or(0, |live| live.member);
+        self.sampling.child_ended(ended.pid, member);
+        let Some(live) = live else {
             // What no rank waited for is charged to the first member.
             if let Some(tally) = self.tallies.first_mut() {
                 tally.usage.add(ended.usage);
@@ -327,6 +385,9 @@ impl JobInHand {
             ended: time,
             host: None,
         };
+        if self.world_takes(live.member, live.rank, &exit, failed_as) {
+            return;
+        }
         if self
             .verdict
             .rank_ended(live.member, live.rank, exit, failed_as)
@@ -339,6 +400,7 @@ impl JobInHand {
     pub(crate) fn cancel(&mut self, signal: i32, immediately: bool) {
         let again = self.verdict.reason() == Some(Reason::Cancelled);
         self.verdict_end(Reason::Cancelled);
+        self.leave_worlds();
         if immediately || again {
             self.kill_ranks();
             if let Some(sweep) = &mut self.sweep {
@@ -352,12 +414,13 @@ impl JobInHand {
     /// The agent was told to end by this signal.
     pub(crate) fn interrupt(&mut self, signal: i32) {
         self.verdict_end(Reason::Interrupted(signal));
+        self.leave_worlds();
         self.end_ranks(signal);
     }
 
     /// A job whose last rank has ended needs no reason any more: its verdicts stand.
     fn verdict_end(&mut self, reason: Reason) {
-        if !self.live.is_empty() {
+        if !self.live.is_empty() || self.is_waiting() {
             self.verdict.end(reason);
         }
     }
@@ -396,14 +459,16 @@ impl JobInHand {
 
     /// When [`JobInHand::tick`] has something to do next.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let running = !self.live.is_empty();
+        let running = !self.live.is_empty() || self.is_waiting();
         let timeout_at = self
             .timeout_at
             .filter(|_| running && self.verdict.reason().is_none());
         let kill_at = self.kill_at.filter(|_| running);
         let sweep_at = self.sweep.as_ref().map(Sweep::deadline);
-        [timeout_at, kill_at, self.heartbeat_at, sweep_at]
+        let sample_at = running.then(|| self.sampling.deadline());
+        [timeout_at, kill_at, self.heartbeat_at, sweep_at, sample_at]
             .into_iter()
+            .chain(self.world_deadlines())
             .flatten()
             .min()
     }
@@ -411,8 +476,9 @@ impl JobInHand {
     /// Does what is due, but for the sweep, which is [`JobInHand::reap`]'s.
     pub(crate) fn tick(&mut self, now: Instant) {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        if !self.live.is_empty() {
+        if !self.live.is_empty() || self.is_waiting() {
             if due(self.timeout_at) && self.verdict.end(Reason::TimedOut) {
+                self.leave_worlds();
                 self.end_ranks(libc::SIGTERM);
             }
             if due(self.kill_at) {
@@ -429,19 +495,31 @@ impl JobInHand {
         }
     }
 
+    /// Takes a sample of what the job uses, if one is due. `nobodys`: children of the agent that are no job's.
+    pub(crate) fn sample(&mut self, now: Instant, tools: &Tools, nobodys: &mut HashSet<i32>) {
+        if self.live.is_empty() || now < self.sampling.deadline() {
+            return;
+        }
+        let ranks = self.live.iter().map(|(pid, rank)| (*pid, rank.member));
+        let facts = Facts {
+            job: &self.job,
+            devices: &self.devices.names,
+            host: &tools.identity.host,
+            ranks: ranks.collect(),
+            ended: self.tallies.iter().map(|tally| tally.usage).collect(),
+            spawner: &tools.spawner,
+        };
+        self.sampling.look(now, &facts, nobodys);
+    }
+
     /// The records of all members, each with its attempt's folder, and the devices, which are free once dropped.
     pub(crate) fn finish(mut self, identity: &Identity) -> Finished {
         let now = now_micros();
-        let stragglers = self.sweep.as_ref().map_or(0, Sweep::stragglers);
+        let stragglers = self.stragglers + self.sweep.as_ref().map_or(0, Sweep::stragglers);
         let mut records = Vec::with_capacity(self.job.members.len());
         for (index, member) in self.job.members.iter().enumerate() {
             let tally = self.tallies[index];
             let folder = PathBuf::from(&member.attempt_dir);
-            let first_failure = self.verdict.first_failure(index).map(|rank| FirstFailure {
-                rank: u32::try_from(rank).unwrap_or(u32::MAX),
-                last_lines: last_lines(&log_path(member, rank)),
-                ..FirstFailure::default()
-            });
             let ended = if tally.ended == 0 { now } else { tally.ended };
             let not_started = RankExit {
                 code: None,
@@ -450,28 +528,45 @@ impl JobInHand {
                 ended,
                 host: None,
             };
+            let lasted = tally
+                .started
+                .map_or(0.0, |started| (ended - started) as f64 / 1e6);
+            let outcome = self.verdict.outcome(index);
+            let ranks = self.verdict.ranks(index, &not_started);
+            let first_failure = self.first_failures[index].take().or_else(|| {
+                let rank = self.verdict.first_failure(index)?;
+                Some(blamed(member, rank, outcome, &ranks))
+            });
             let record = ExitRecord {
                 version: RECORD_VERSION,
                 key: self.job.key.clone(),
                 name: member.name.clone(),
                 host: identity.host.clone(),
-                outcome: self.verdict.outcome(index),
+                outcome,
                 started: tally.started.unwrap_or(ended),
                 ended,
                 user_seconds: tally.usage.user_seconds,
                 system_seconds: tally.usage.system_seconds,
                 peak_memory: tally.usage.peak_memory,
-                ranks: self.verdict.ranks(index, &not_started),
+                ranks,
                 first_failure,
                 devices: self.devices.names.clone(),
                 stragglers: if index == 0 { stragglers } else { 0 },
                 nodes: Vec::new(),
-                restarts: Vec::new(),
-                usage: None,
+                restarts: self.worlds[index]
+                    .as_mut()
+                    .map(|world| std::mem::take(&mut world.restarts))
+                    .unwrap_or_default(),
+                usage: self.sampling.finish(index, lasted, tally.usage),
             };
             records.push((folder, record));
         }
+        let grace = self.grace;
+        let mut worlds = self.worlds.into_iter().flatten();
+        let world = worlds.next();
         Finished {
+            follows: world.as_ref().is_some_and(WorldInHand::follows),
+            farewell: world.and_then(|world| world.farewell(grace)),
             key: self.job.key,
             reason: self.verdict.reason(),
             records,
@@ -497,22 +592,40 @@ pub(crate) struct Finished {
     pub(crate) reason: Option<Reason>,
     pub(crate) records: Vec<(PathBuf, ExitRecord)>,
     pub(crate) devices: HeldDevices,
+    /// Another agent tells how all ended.
+    pub(crate) follows: bool,
+    /// Others who still have to hear of the end.
+    pub(crate) farewell: Option<Farewell>,
 }
 
 fn storage(path: &Path, error: &std::io::Error) -> Begun {
     Begun::Refused(Refusal::Storage(format!("{}: {error}", path.display())))
 }
 
-fn log_path(member: &Member, rank: usize) -> PathBuf {
+/// Where a member's rank leaves its words.
+fn papers(member: &Member, rank: usize) -> Papers {
     let folder = member.log_dir.as_ref().unwrap_or(&member.attempt_dir);
-    let number = member.first_rank as usize + rank;
-    Path::new(folder).join(format!("rank-{number}.log"))
+    Papers::of(Path::new(folder), member.first_rank as usize + rank)
+}
+
+/// Whom of a member's ranks to blame. `first`: the place of the one that ended badly first.
+fn blamed(member: &Member, first: usize, outcome: Outcome, exits: &[RankExit]) -> FirstFailure {
+    let mut failure = blame::of_ranks(first, outcome, exits, |rank| papers(member, rank));
+    // A record of one task's rank has that rank as its first.
+    if member.world.is_some() {
+        failure.rank += member.first_rank;
+    }
+    failure
 }
 
 /// One file for both outputs of a rank, opened once: what comes first stands first.
 fn open_logs(job: &Job) -> Result<Vec<Vec<File>>, (PathBuf, std::io::Error)> {
-    let open = |member: &Member, rank| {
-        let path = log_path(member, rank);
+    job.members.iter().map(logs_of).collect()
+}
+
+fn logs_of(member: &Member) -> Result<Vec<File>, (PathBuf, std::io::Error)> {
+    let open = |rank| {
+        let path = papers(member, rank).log;
         File::options()
             .append(true)
             .create(true)
@@ -520,10 +633,5 @@ fn open_logs(job: &Job) -> Result<Vec<Vec<File>>, (PathBuf, std::io::Error)> {
             .open(&path)
             .map_err(|error| (path, error))
     };
-    let member = |member: &Member| {
-        (0..member.ranks.len())
-            .map(|rank| open(member, rank))
-            .collect()
-    };
-    job.members.iter().map(member).collect()
+    (0..member.ranks.len()).map(open).collect()
 }

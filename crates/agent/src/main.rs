@@ -4,8 +4,9 @@
 //! arguments ──▶ work:  stdin (Commands) ─┐
 //!          ├──▶ run:   one Job in a file ┼▶ agent (event loop) ──▶ job (in hand) ──▶ spawn · reap
 //!          ├──▶ rank:  a task of a step ─┘                          ├ claim · devices    before anything starts
-//!          ├──▶ conclude: its records, merged                       ├ verdict · oom      what the ends mean
-//!          ├──▶ serve:  a tunnel's commands                         └ tail · writer      what stays on disk
+//!          ├──▶ conclude: its records, merged                       ├ sampling           what it uses
+//!          ├──▶ serve:  a tunnel's commands                         ├ verdict · oom      what the ends mean
+//!          │                                                        └ tail · writer      what stays on disk
 //!          ├──▶ follow: what jobs write, to a mirror
 //!          └──▶ bundle: the code that a place keeps
 //! ```
@@ -19,6 +20,8 @@
 mod agent;
 #[cfg(target_os = "linux")]
 mod arguments;
+#[cfg(target_os = "linux")]
+mod blame;
 #[cfg(target_os = "linux")]
 mod bundles;
 #[cfg(target_os = "linux")]
@@ -48,6 +51,8 @@ mod rank;
 #[cfg(target_os = "linux")]
 mod reap;
 #[cfg(target_os = "linux")]
+mod sampling;
+#[cfg(target_os = "linux")]
 mod serve;
 #[cfg(target_os = "linux")]
 mod spawn;
@@ -59,6 +64,8 @@ mod sys;
 mod tail;
 #[cfg(target_os = "linux")]
 mod verdict;
+#[cfg(target_os = "linux")]
+mod world;
 #[cfg(target_os = "linux")]
 mod writer;
 

@@ -22,6 +22,7 @@ use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
 use crate::surroundings::surroundings;
+use crate::world::Share;
 
 /// Where programs are looked for without a PATH (execvp(3)'s default).
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
@@ -35,6 +36,8 @@ pub(crate) struct Program {
     pub(crate) argv: Vec<CString>,
     pub(crate) env: Vec<CString>,
     pub(crate) workdir: CString,
+    /// The processors that it may use; `None`: the agent's.
+    pub(crate) share: Option<Share>,
 }
 
 /// Why a rank could not be started.
@@ -197,6 +200,7 @@ impl Program {
             argv,
             env,
             workdir,
+            share: None,
         })
     }
 }

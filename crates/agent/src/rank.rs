@@ -5,6 +5,12 @@
 //! <attempt>/rank-<r>.log                              its output, where those of all ranks are
 //! ```
 //!
+//! `mizzen-agent node`: the same of a step with one task a node, whose ranks this agent starts as its part of one world:
+//!
+//! ```text
+//! <attempt>/nodes/<n>/{agent, heartbeat, exit.json}   claim, sign of life, record: of this node's ranks
+//! ```
+//!
 //! The ranks of a step know nothing of each other: the launcher ends the others when one fails, and `conclude` makes one
 //! record of all.
 
@@ -18,7 +24,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use mizzen_agent::node::Node;
-use mizzen_agent::protocol::{Job, Member, Rank};
+use mizzen_agent::protocol::{Job, Meeting, Member, Rank, World};
 
 use crate::options::Options;
 
@@ -32,6 +38,101 @@ pub(crate) fn rank_folder(attempt: &str, rank: u32) -> String {
     format!("{attempt}/ranks/{rank}")
 }
 
+/// The folder of a node in an attempt's folder.
+pub(crate) fn node_folder(attempt: &str, node: u32) -> String {
+    format!("{attempt}/nodes/{node}")
+}
+
+/// Reads the arguments of `node`.
+pub(crate) fn node_job(arguments: &[OsString]) -> Result<Job, String> {
+    let known = [
+        "attempt", "key", "name", "grace", "timeout", "world", "node",
+    ];
+    let options = Options::read("node", arguments, &known)?;
+    if options.rest.is_empty() {
+        return Err("`node` needs a command behind --".to_owned());
+    }
+    let mut world: World = serde_json::from_str(options.get("world")?)
+        .map_err(|error| format!("--world: not the description of a world: {error}"))?;
+    let node = match options.number("node")? {
+        Some(node) => node,
+        // One task a node: the task's number in the step is the node's.
+        None => variable("SLURM_PROCID").unwrap_or(0),
+    };
+    if node >= world.nodes || world.per_node == 0 {
+        return Err(format!(
+            "--world: node {node} is none of {} with {} ranks each",
+            world.nodes, world.per_node
+        ));
+    }
+    let attempt = options.get("attempt")?.to_owned();
+    if world.address.is_empty() {
+        world.address = env::var("MASTER_ADDR").unwrap_or_else(|_| "127.0.0.1".to_owned());
+    }
+    world.meeting = Some(Meeting {
+        node,
+        attempt_dir: attempt.clone(),
+    });
+    let (per_node, first_rank) = (world.per_node, node * world.per_node);
+    let size = world.nodes * world.per_node;
+    let in_step = env::var_os("SLURM_PROCID").is_some();
+    let rank = |local| Rank {
+        argv: options.rest.clone(),
+        // Slurm knows one task a node; for programs each rank is a task.
+        env: if in_step {
+            task_variables(first_rank + local, local, size, per_node)
+        } else {
+            Vec::new()
+        },
+    };
+    let member = Member {
+        name: options.get("name")?.to_owned(),
+        attempt_dir: node_folder(&attempt, node),
+        log_dir: Some(attempt),
+        first_rank,
+        workdir: workdir()?,
+        env: Vec::new(),
+        inherit: true,
+        code: None,
+        leader: false,
+        world: Some(world),
+        ranks: (0..per_node).map(rank).collect(),
+    };
+    Ok(Job {
+        key: options.get("key")?.to_owned(),
+        members: vec![member],
+        timeout: options.number("timeout")?,
+        grace: options.number("grace")?.unwrap_or(GRACE),
+        devices: None,
+        heartbeat: HEARTBEAT,
+    })
+}
+
+/// What Slurm would tell a rank that it had started itself.
+fn task_variables(rank: u32, local: u32, size: u32, per_node: u32) -> Vec<(String, String)> {
+    [
+        ("SLURM_PROCID", rank),
+        ("SLURM_LOCALID", local),
+        ("SLURM_NTASKS", size),
+        ("SLURM_NPROCS", size),
+        ("SLURM_STEP_NUM_TASKS", size),
+        ("SLURM_NTASKS_PER_NODE", per_node),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value.to_string()))
+    .collect()
+}
+
+fn variable(name: &str) -> Option<u32> {
+    env::var(name).ok()?.parse().ok()
+}
+
+fn workdir() -> Result<String, String> {
+    let workdir = env::current_dir().map_err(|error| format!("the working directory: {error}"))?;
+    let text = workdir.into_os_string().into_string();
+    text.map_err(|path| format!("{} is not UTF-8", path.display()))
+}
+
 /// Reads the mode's arguments.
 pub(crate) fn job(arguments: &[OsString]) -> Result<Job, String> {
     let known = ["attempt", "key", "name", "grace", "timeout", "rank"];
@@ -39,22 +140,17 @@ pub(crate) fn job(arguments: &[OsString]) -> Result<Job, String> {
     if options.rest.is_empty() {
         return Err("`rank` needs a command behind --".to_owned());
     }
-    let variable = |name: &str| env::var(name).ok()?.parse::<u32>().ok();
     let rank = match options.number("rank")? {
         Some(rank) => rank,
         None => variable("SLURM_PROCID").unwrap_or(0),
     };
     let attempt = options.get("attempt")?;
-    let workdir = env::current_dir().map_err(|error| format!("the working directory: {error}"))?;
     let member = Member {
         name: options.get("name")?.to_owned(),
         attempt_dir: rank_folder(attempt, rank),
         log_dir: Some(attempt.to_owned()),
         first_rank: rank,
-        workdir: workdir
-            .into_os_string()
-            .into_string()
-            .map_err(|path| format!("{path:?} is not UTF-8"))?,
+        workdir: workdir()?,
         env: rank_variables(rank, &variable),
         inherit: true,
         code: None,

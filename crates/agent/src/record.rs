@@ -96,7 +96,7 @@ pub enum Outcome {
 }
 
 /// How one rank ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RankExit {
     /// Its exit status, if it exited.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -22,6 +22,7 @@ use nix::errno::Errno;
 
 use crate::program::{LaunchError, Program};
 use crate::sys;
+use crate::world::Share;
 
 /// The child's half needs a few hundred bytes; the kernel needs none of it.
 const STACK_BYTES: usize = 64 * 1024;
@@ -50,6 +51,7 @@ enum Step {
     DieWithAgent,
     Descriptors,
     Workdir,
+    Processors,
     Signals,
     Exec,
 }
@@ -63,6 +65,8 @@ struct Launch {
     null: RawFd,
     log: RawFd,
     agent: i32,
+    /// Null: the agent's processors.
+    processors: *const libc::cpu_set_t,
     failed: Step,
     errno: c_int,
 }
@@ -89,6 +93,7 @@ impl Spawner {
             null: self.null.as_raw_fd(),
             log: log.as_raw_fd(),
             agent: self.agent,
+            processors: program.share.as_ref().map_or(ptr::null(), Share::as_ptr),
             failed: Step::None,
             errno: 0,
         };
@@ -139,6 +144,7 @@ fn launch_error(program: &Program, failed: Step, errno: Errno) -> LaunchError {
         Step::None | Step::Session => step("making a session"),
         Step::DieWithAgent => step("binding the process to its agent"),
         Step::Descriptors => step("connecting its output to its log"),
+        Step::Processors => step("binding it to its processors"),
         Step::Signals => step("resetting its signals"),
         Step::Workdir => LaunchError::Workdir {
             path: program.workdir.to_string_lossy().into_owned(),
@@ -190,6 +196,11 @@ fn run_child(launch: &Launch) -> Step {
         }
         if libc::chdir(launch.workdir) < 0 {
             return Step::Workdir;
+        }
+        if !launch.processors.is_null()
+            && libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), launch.processors) < 0
+        {
+            return Step::Processors;
         }
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);

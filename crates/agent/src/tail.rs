@@ -13,17 +13,29 @@ use mizzen_agent::record::{LAST_LINES, LAST_LINES_BYTES};
 /// At most so many bytes of one line are kept.
 const LINE_BYTES: usize = 2048;
 
+/// So much of a log is read to find out why its rank failed.
+const WORDS_BYTES: u64 = 256 << 10;
+/// And at most so many lines of it.
+const WORDS_LINES: usize = 4000;
+
 /// Reads the last lines of a file. A log that can't be read has none: the record must be written all the same.
 pub(crate) fn last_lines(path: &Path) -> Vec<String> {
-    read_end(path)
-        .map(|(end, from_the_start)| lines(&end, from_the_start))
+    read_end(path, LAST_LINES_BYTES)
+        .map(|(end, from_the_start)| lines(&end, from_the_start, LAST_LINES))
         .unwrap_or_default()
 }
 
-fn read_end(path: &Path) -> io::Result<(Vec<u8>, bool)> {
+/// Reads more of a file's end than is kept: the reason of a failure often stands above what was written while winding up.
+pub(crate) fn last_words(path: &Path) -> Vec<String> {
+    read_end(path, WORDS_BYTES)
+        .map(|(end, from_the_start)| lines(&end, from_the_start, WORDS_LINES))
+        .unwrap_or_default()
+}
+
+fn read_end(path: &Path, most: u64) -> io::Result<(Vec<u8>, bool)> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
-    let offset = length.saturating_sub(LAST_LINES_BYTES);
+    let offset = length.saturating_sub(most);
     let mut end = vec![0; usize::try_from(length - offset).unwrap_or(0)];
     let mut filled = 0;
     while filled < end.len() {
@@ -36,8 +48,8 @@ fn read_end(path: &Path) -> io::Result<(Vec<u8>, bool)> {
     Ok((end, offset == 0))
 }
 
-/// `from_the_start`: the first line is whole.
-fn lines(end: &[u8], from_the_start: bool) -> Vec<String> {
+/// The last `most` lines. `from_the_start`: the first line is whole.
+fn lines(end: &[u8], from_the_start: bool, most: usize) -> Vec<String> {
     let mut pieces: Vec<&[u8]> = end.split(|byte| *byte == b'\n').collect();
     if pieces.last().is_some_and(|last| last.is_empty()) {
         pieces.pop();
@@ -48,7 +60,7 @@ fn lines(end: &[u8], from_the_start: bool) -> Vec<String> {
         pieces.remove(0);
         first_is_whole = true;
     }
-    let skipped = pieces.len().saturating_sub(LAST_LINES);
+    let skipped = pieces.len().saturating_sub(most);
     let whole = |index: usize| index > 0 || first_is_whole;
     pieces
         .iter()
@@ -97,11 +109,11 @@ mod tests {
 
     #[test]
     fn only_the_last_lines_and_no_line_ends() {
-        assert_eq!(lines(b"", true), Vec::<String>::new());
-        assert_eq!(lines(b"a\r\nb", true), ["a", "b"]);
-        assert_eq!(lines(b"a\n\nb\n", true), ["a", "", "b"]);
+        assert_eq!(lines(b"", true, LAST_LINES), Vec::<String>::new());
+        assert_eq!(lines(b"a\r\nb", true, LAST_LINES), ["a", "b"]);
+        assert_eq!(lines(b"a\n\nb\n", true, LAST_LINES), ["a", "", "b"]);
         let many: String = (0..100).map(|number| format!("{number}\n")).collect();
-        let kept = lines(many.as_bytes(), true);
+        let kept = lines(many.as_bytes(), true, LAST_LINES);
         assert_eq!(
             (kept.len(), kept[0].as_str(), kept[19].as_str()),
             (20, "80", "99")
@@ -110,18 +122,21 @@ mod tests {
 
     #[test]
     fn a_torn_first_line_is_left_out_unless_it_is_all() {
-        assert_eq!(lines(b"orn\nwhole\n", false), ["whole"]);
-        assert_eq!(lines(b"endless", false), ["…endless"]);
+        assert_eq!(lines(b"orn\nwhole\n", false, LAST_LINES), ["whole"]);
+        assert_eq!(lines(b"endless", false, LAST_LINES), ["…endless"]);
     }
 
     #[test]
     fn long_lines_binary_and_progress_bars() {
-        let long = lines(&[b'x'; 5000], true);
+        let long = lines(&[b'x'; 5000], true, LAST_LINES);
         assert_eq!(long[0].chars().count(), LINE_BYTES + 1);
         assert!(long[0].ends_with('…'));
-        assert_eq!(lines(b"\xff\xfe ok\n", true), ["\u{fffd}\u{fffd} ok"]);
         assert_eq!(
-            lines(b"\r 1%\r 2%\r100%\nTraceback\n", true),
+            lines(b"\xff\xfe ok\n", true, LAST_LINES),
+            ["\u{fffd}\u{fffd} ok"]
+        );
+        assert_eq!(
+            lines(b"\r 1%\r 2%\r100%\nTraceback\n", true, LAST_LINES),
             ["100%", "Traceback"]
         );
         let cut_in_two = [
@@ -130,6 +145,6 @@ mod tests {
             b"y".to_vec(),
         ]
         .concat();
-        assert!(lines(&cut_in_two, true)[0].ends_with("x…"));
+        assert!(lines(&cut_in_two, true, LAST_LINES)[0].ends_with("x…"));
     }
 }

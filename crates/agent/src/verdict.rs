@@ -21,6 +21,8 @@ pub(crate) enum Reason {
         rank: usize,
         outcome: Outcome,
     },
+    /// A rank of another node failed: this node's part of that, and the status to end with.
+    Elsewhere { outcome: Outcome, status: u8 },
     /// A leader ended well.
     LeaderEnded,
     /// The wall time is used up.
@@ -114,6 +116,7 @@ impl Verdict {
                 ..
             }) if failed == member => outcome,
             Some(Reason::Failure { .. }) => Outcome::GroupFailed,
+            Some(Reason::Elsewhere { outcome, .. }) => outcome,
             Some(Reason::LeaderEnded) => Outcome::GroupEnded,
             Some(Reason::TimedOut) => Outcome::TimedOut,
             Some(Reason::Cancelled) => Outcome::Cancelled,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use mizzen_core::model::{Cause, JobState};
+use mizzen_core::model::{Cause, Failure, JobState};
 use mizzen_core::store::{AttemptView, ExperimentSummary, ExperimentView, JobView};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -67,6 +67,8 @@ pub(crate) struct AttemptDocument {
     pub(crate) nodes: Vec<String>,
     /// The path of its log on this machine: of the rank that failed first, else of rank 0.
     pub(crate) log: Option<String>,
+    /// Who failed first, and why; null if no rank failed.
+    pub(crate) failure: Option<Failure>,
 }
 
 impl StatusDocument {
@@ -125,6 +127,7 @@ impl AttemptDocument {
             ended: attempt.ended.map(|time| time.to_text()),
             nodes: attempt.nodes.to_vec(),
             log: (attempt.started.is_some() || attempt.record.is_some()).then(|| log.into_string()),
+            failure: attempt.record.as_ref().and_then(Failure::of),
         }
     }
 }
@@ -204,6 +207,8 @@ pub(crate) struct ShowDocument {
     pub(crate) surroundings: serde_json::Value,
     /// The machines that jobs ran on elsewhere, as far as their records are here.
     pub(crate) nodes: Vec<serde_json::Value>,
+    /// Who failed first in each job that failed, and why; of many jobs the first hundred that failed.
+    pub(crate) failures: Vec<JobFailureDocument>,
     /// The whole configuration, with every layer applied.
     pub(crate) document: serde_json::Value,
     /// For each leaf of the document, by its path: where it was set.
@@ -212,6 +217,18 @@ pub(crate) struct ShowDocument {
     pub(crate) repeats: Option<serde_json::Value>,
     /// Where it came from, if it ran elsewhere and only its history was imported; null for those that ran here.
     pub(crate) imported: Option<serde_json::Value>,
+}
+
+/// The failure of a job's last attempt.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct JobFailureDocument {
+    /// The job.
+    pub(crate) job: String,
+    /// Its attempt.
+    pub(crate) attempt: u32,
+    /// Who failed first, and why.
+    pub(crate) failure: Failure,
 }
 
 /// `mizzen plan --json`: what would be sent.

@@ -3,6 +3,7 @@
 //! ```text
 //! <experiment>/<job>/attempts/<n>/rank-<r>.log ─ select ─▶ read (tail, grep) ─▶ sink
 //!                                               └──────────▶ Follower: what is new, merged as it comes ─▶ sink
+//! <experiment>/<job>/attempts/<n>/samples-*.jsonl ─ usage ─▶ what runs has used so far
 //! another place's ─ remote: fetch, Mirroring ─▶ the same files here
 //! ```
 //!
@@ -15,12 +16,14 @@ mod read;
 mod redact;
 mod remote;
 mod select;
+mod usage;
 
 pub use follow::{Followed, Follower};
 pub use read::{LogLine, read};
 pub use redact::Redactor;
 pub use remote::{Mirroring, are_elsewhere, fetch, follow_places, may_be_incomplete};
 pub use select::{Selection, attempt_dir, rank_log};
+pub use usage::add_usage;
 
 /// A line that is longer is handed on in pieces of this size.
 pub const LINE_LIMIT: usize = 1 << 20;
