@@ -718,7 +718,6 @@ fn world(member: &Member<'_>, number: usize) -> Result<Option<BatchWorld>, Rende
     };
     Ok(Some(BatchWorld {
         json: serde_json::to_string(&world).map_err(|error| member.error(error.to_string()))?,
-        nodes: world.nodes,
         per_node: world.per_node,
     }))
 }

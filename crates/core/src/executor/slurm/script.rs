@@ -105,7 +105,6 @@ pub(super) struct BatchMember<'a> {
 pub(super) struct BatchWorld {
     /// As the agents take it.
     pub(super) json: String,
-    pub(super) nodes: u32,
     pub(super) per_node: u32,
 }
 
