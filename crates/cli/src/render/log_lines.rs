@@ -78,7 +78,6 @@ fn numbers(ranks: &[u32]) -> String {
     }
     let shown = |(first, last): &(u32, u32)| match last - first {
         0 => first.to_string(),
-        1 => format!("{first},{last}"),
         _ => format!("{first}-{last}"),
     };
     let mut text = String::new();
@@ -453,13 +452,13 @@ mod tests {
             lines.take(&FoldedLine { line, ranks }, &Page::PLAIN);
         }
         let text = String::from_utf8_lossy(&lines.buffer).into_owned();
-        assert_eq!(text, "ranks 0-3 │ x\nranks 0,2,3 │ x\nrank 1      │ x\n");
+        assert_eq!(text, "ranks 0-3 │ x\nranks 0,2-3 │ x\nrank 1      │ x\n");
         assert_eq!(
             Form::Named.label("train", &[0, 1, 2, 5], 8).as_deref(),
             Some("train[0-2,5]")
         );
         let odd: Vec<u32> = (0..40).map(|number| 2 * number).collect();
-        assert_eq!(numbers(&odd), "0,2,4,6,8,10,12,14… (40 of them)");
+        assert_eq!(numbers(&odd), "0,2,4,6,8,10,12,14,16… (40 of them)");
     }
 
     #[test]
