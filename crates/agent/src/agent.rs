@@ -195,6 +195,7 @@ impl Agent {
         if due {
             if let Some(job) = &mut self.job {
                 job.tick(now);
+                job.sample(now, &self.tools, &mut self.abandoned);
             }
             self.writer.retry(now);
             self.reports.tick(now);

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use mizzen_agent::node;
 use mizzen_agent::protocol::{CLAIM, EXIT_RECORD};
 use mizzen_agent::record::{ExitRecord, FirstFailure, Outcome, RECORD_VERSION, RankExit};
+use mizzen_agent::samples::UsageSummary;
 
 use crate::blame;
 use crate::channel::say;
@@ -285,9 +286,16 @@ impl Conclude {
             restarts: { there().next() }
                 .map(|record| record.restarts.clone())
                 .unwrap_or_default(),
-            usage: None,
+            usage: usage(&records),
         }
     }
+}
+
+/// What all of them used together; none if no sample was taken of any.
+fn usage(records: &[Option<ExitRecord>]) -> Option<UsageSummary> {
+    let all = records.iter().flatten();
+    all.clone().find(|record| record.usage.is_some())?;
+    UsageSummary::together(all.map(UsageSummary::of_record))
 }
 
 fn read(folder: &str, key: &str) -> Option<ExitRecord> {

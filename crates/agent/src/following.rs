@@ -5,8 +5,8 @@
 //!        ◀── News ── follow     bytes of a file · quiet          one JSON object a line, and `size` bytes behind it
 //! ```
 //!
-//! Files are `<n>/rank-<r>.log` and `<n>/exit.json` below the folder that was asked for. A log comes in pieces, each with
-//! its offset; a record comes whole, after the logs of its attempt.
+//! Files are `<n>/rank-<r>.log`, `<n>/samples-<w>.jsonl` and `<n>/exit.json` below the folder that was asked for. Logs and samples
+//! come in pieces, each with its offset; a record comes whole, after the logs of its attempt.
 
 use std::collections::BTreeMap;
 
@@ -73,16 +73,19 @@ pub fn attempt_number(name: &str) -> Option<u32> {
     number(name)
 }
 
-/// Whether a name in an attempt's folder is one that is followed: a rank's log or the record.
+/// Whether a name in an attempt's folder is one that is followed: a rank's log, a file of samples, or the record.
 #[must_use]
 pub fn is_followed(name: &str) -> bool {
     let rank = name
         .strip_prefix("rank-")
         .and_then(|rest| rest.strip_suffix(".log"));
-    name == EXIT_RECORD || rank.is_some_and(|rank| number(rank).is_some())
+    name == EXIT_RECORD
+        || crate::samples::is_file_name(name)
+        || rank.is_some_and(|rank| number(rank).is_some())
 }
 
-/// Whether [`News::file`] is one that may be written: `<n>/rank-<r>.log` or `<n>/exit.json` and nothing else.
+/// Whether [`News::file`] is one that may be written: `<n>/rank-<r>.log`, `<n>/samples-<w>.jsonl` or `<n>/exit.json`, and nothing
+/// else.
 #[must_use]
 pub fn is_file(path: &str) -> bool {
     path.split_once('/')
@@ -101,7 +104,13 @@ mod tests {
 
     #[test]
     fn only_files_of_attempts_are_taken() {
-        for path in ["1/rank-0.log", "12/rank-345.log", "3/exit.json"] {
+        for path in [
+            "1/rank-0.log",
+            "12/rank-345.log",
+            "3/exit.json",
+            "1/samples-0.jsonl",
+            "1/samples-rank-12.jsonl",
+        ] {
             assert!(is_file(path), "{path}");
         }
         for path in [
@@ -114,6 +123,9 @@ mod tests {
             "1/rank-.log",
             "1/rank-/../x.log",
             "1/heartbeat",
+            "1/samples-.jsonl",
+            "1/samples-../x.jsonl",
+            "1/samples-a b.jsonl",
             "1/",
             "",
         ] {

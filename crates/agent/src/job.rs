@@ -35,6 +35,7 @@ use crate::devices::{DeviceError, HeldDevices};
 use crate::oom::OomCounter;
 use crate::program::{LaunchError, Program};
 use crate::reap::{Look, Sweep, ToldGroups};
+use crate::sampling::{Facts, Sampling};
 use crate::spawn::Spawner;
 use crate::sys::{self, ChildEnd, How, Usage, Waited};
 use crate::verdict::{Reason, Verdict};
@@ -78,6 +79,7 @@ pub(crate) struct JobInHand {
     timeout_at: Option<Instant>,
     kill_at: Option<Instant>,
     heartbeat_at: Option<Instant>,
+    sampling: Sampling,
     /// What the sweep must know of the signals before it.
     groups: ToldGroups,
     /// There once the last rank has ended, if something is left.
@@ -164,6 +166,7 @@ impl JobInHand {
             timeout_at: None,
             kill_at: None,
             heartbeat_at: None,
+            sampling: Sampling::new(Instant::now()),
             groups: ToldGroups::default(),
             sweep: None,
             impatient: false,
@@ -293,6 +296,7 @@ impl JobInHand {
     /// Takes every child that has ended. True once nothing of the job is left.
     pub(crate) fn reap(&mut self, tools: &Tools, abandoned: &mut HashSet<i32>) -> Reaped {
         let childless = loop {
+            self.sampling.before_wait();
             match sys::wait_any() {
                 Waited::Ended(ended) => self.child_ended(&ended, &tools.oom, abandoned),
                 Waited::NoneEnded => break false,
@@ -339,7 +343,10 @@ impl JobInHand {
         if abandoned.remove(&ended.pid) || self.stacks_child_ended(ended.pid) {
             return;
         }
-        let Some(live) = self.live.remove(&ended.pid) else {
+        let live = self.live.remove(&ended.pid);
+        let member = live.map_or(0, |live| live.member);
+        self.sampling.child_ended(ended.pid, member);
+        let Some(live) = live else {
             // What no rank waited for is charged to the first member.
             if let Some(tally) = self.tallies.first_mut() {
                 tally.usage.add(ended.usage);
@@ -458,7 +465,8 @@ impl JobInHand {
             .filter(|_| running && self.verdict.reason().is_none());
         let kill_at = self.kill_at.filter(|_| running);
         let sweep_at = self.sweep.as_ref().map(Sweep::deadline);
-        [timeout_at, kill_at, self.heartbeat_at, sweep_at]
+        let sample_at = running.then(|| self.sampling.deadline());
+        [timeout_at, kill_at, self.heartbeat_at, sweep_at, sample_at]
             .into_iter()
             .chain(self.world_deadlines())
             .flatten()
@@ -487,6 +495,23 @@ impl JobInHand {
         }
     }
 
+    /// Takes a sample of what the job uses, if one is due. `nobodys`: children of the agent that are no job's.
+    pub(crate) fn sample(&mut self, now: Instant, tools: &Tools, nobodys: &mut HashSet<i32>) {
+        if self.live.is_empty() || now < self.sampling.deadline() {
+            return;
+        }
+        let ranks = self.live.iter().map(|(pid, rank)| (*pid, rank.member));
+        let facts = Facts {
+            job: &self.job,
+            devices: &self.devices.names,
+            host: &tools.identity.host,
+            ranks: ranks.collect(),
+            ended: self.tallies.iter().map(|tally| tally.usage).collect(),
+            spawner: &tools.spawner,
+        };
+        self.sampling.look(now, &facts, nobodys);
+    }
+
     /// The records of all members, each with its attempt's folder, and the devices, which are free once dropped.
     pub(crate) fn finish(mut self, identity: &Identity) -> Finished {
         let now = now_micros();
@@ -503,6 +528,9 @@ impl JobInHand {
                 ended,
                 host: None,
             };
+            let lasted = tally
+                .started
+                .map_or(0.0, |started| (ended - started) as f64 / 1e6);
             let outcome = self.verdict.outcome(index);
             let ranks = self.verdict.ranks(index, &not_started);
             let first_failure = self.first_failures[index].take().or_else(|| {
@@ -529,7 +557,7 @@ impl JobInHand {
                     .as_mut()
                     .map(|world| std::mem::take(&mut world.restarts))
                     .unwrap_or_default(),
-                usage: None,
+                usage: self.sampling.finish(index, lasted, tally.usage),
             };
             records.push((folder, record));
         }
@@ -583,7 +611,10 @@ fn papers(member: &Member, rank: usize) -> Papers {
 /// Whom of a member's ranks to blame. `first`: the place of the one that ended badly first.
 fn blamed(member: &Member, first: usize, outcome: Outcome, exits: &[RankExit]) -> FirstFailure {
     let mut failure = blame::of_ranks(first, outcome, exits, |rank| papers(member, rank));
-    failure.rank += member.first_rank;
+    // A record of one task's rank has that rank as its first.
+    if member.world.is_some() {
+        failure.rank += member.first_rank;
+    }
     failure
 }
 

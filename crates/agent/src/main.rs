@@ -4,8 +4,9 @@
 //! arguments ──▶ work:  stdin (Commands) ─┐
 //!          ├──▶ run:   one Job in a file ┼▶ agent (event loop) ──▶ job (in hand) ──▶ spawn · reap
 //!          ├──▶ rank:  a task of a step ─┘                          ├ claim · devices    before anything starts
-//!          ├──▶ conclude: its records, merged                       ├ verdict · oom      what the ends mean
-//!          ├──▶ serve:  a tunnel's commands                         └ tail · writer      what stays on disk
+//!          ├──▶ conclude: its records, merged                       ├ sampling           what it uses
+//!          ├──▶ serve:  a tunnel's commands                         ├ verdict · oom      what the ends mean
+//!          │                                                        └ tail · writer      what stays on disk
 //!          ├──▶ follow: what jobs write, to a mirror
 //!          └──▶ bundle: the code that a place keeps
 //! ```
@@ -49,6 +50,8 @@ mod program;
 mod rank;
 #[cfg(target_os = "linux")]
 mod reap;
+#[cfg(target_os = "linux")]
+mod sampling;
 #[cfg(target_os = "linux")]
 mod serve;
 #[cfg(target_os = "linux")]

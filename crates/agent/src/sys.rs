@@ -85,6 +85,15 @@ pub(crate) fn wait_any() -> Waited {
 
 /// How a child has ended that [`wait_any`] would take, which it still may.
 pub(crate) fn peek() -> Option<How> {
+    peek_end().map(|(_, how)| how)
+}
+
+/// Which child has ended that [`wait_any`] would take, if it takes this one.
+pub(crate) fn peek_pid() -> Option<i32> {
+    peek_end().map(|(pid, _)| pid)
+}
+
+fn peek_end() -> Option<(i32, How)> {
     // SAFETY: siginfo_t is plain data, all zeroes is a value of it.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
@@ -95,10 +104,11 @@ pub(crate) fn peek() -> Option<How> {
     if answer != 0 || pid == 0 {
         return None;
     }
-    Some(match info.si_code {
+    let how = match info.si_code {
         libc::CLD_EXITED => How::Code(status),
         _ => How::Signal(status),
-    })
+    };
+    Some((pid, how))
 }
 
 impl From<&libc::rusage> for Usage {

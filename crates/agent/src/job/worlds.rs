@@ -14,7 +14,7 @@ use super::{JobInHand, Tools, blamed, logs_of, papers};
 use crate::surroundings::surroundings;
 use crate::sys;
 use crate::verdict::Reason;
-use crate::world::{Failure, Share, Step, WorldInHand};
+use crate::world::{Failure, Share, Step, Why, WorldInHand};
 
 impl JobInHand {
     fn worlds(&self) -> impl Iterator<Item = &WorldInHand> {
@@ -99,7 +99,12 @@ impl JobInHand {
             {
                 match step {
                     Step::Start => self.start_world(member, tools),
-                    Step::Stop { hung } => self.stop_world(member, hung),
+                    Step::Stop(Why::Leaving) => {
+                        if self.verdict.reason().is_none() {
+                            self.interrupt(libc::SIGTERM);
+                        }
+                    }
+                    Step::Stop(why) => self.stop_world(member, why == Why::Hung),
                     Step::Over(failure) => self.world_is_over(member, failure),
                 }
             }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use mizzen_agent::protocol::World;
 use mizzen_agent::record::{FirstFailure, Outcome, RankExit, Restart};
-use mizzen_agent::why::{self, WhyKind};
+use mizzen_agent::why::{Why as Reason, WhyKind};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{now_micros, seconds};
@@ -285,7 +285,7 @@ impl Head {
         };
         let mut failure = Failure::of(node, first.rank, exit, Outcome::Hung);
         failure.first = FirstFailure {
-            reason: Some(why::Why::new(
+            reason: Some(Reason::new(
                 WhyKind::Hung,
                 format!(
                     "no rank wrote anything or touched its heartbeat file for {} s",

@@ -159,6 +159,11 @@ impl Link {
         }
     }
 
+    /// The head was reached.
+    pub(super) fn is_connected(&self) -> bool {
+        !matches!(self, Link::Node { wire: None, .. })
+    }
+
     /// Others are still connected.
     pub(super) fn has_others(&self) -> bool {
         matches!(self, Link::Head { nodes, .. } if !nodes.is_empty())

@@ -64,8 +64,8 @@ enum Phase {
 pub(crate) enum Step {
     /// Start this node's ranks.
     Start,
-    /// End them: not because of anything that was asked for.
-    Stop { hung: bool },
+    /// End them.
+    Stop(Why),
     /// All is over: with a failure, or well.
     Over(Option<Box<Failure>>),
 }
@@ -95,6 +95,8 @@ pub(crate) struct WorldInHand {
     told: Option<usize>,
     /// By the head's own words.
     heard_the_end: bool,
+    /// The head's connection ended before its last word.
+    lost_head: bool,
     pub(crate) restarts: Vec<Restart>,
     /// When the others are killed that still live after a failure.
     pub(crate) kill_at: Option<Instant>,
@@ -145,6 +147,7 @@ impl WorldInHand {
             exits: vec![None; member.ranks.len()],
             told: None,
             heard_the_end: false,
+            lost_head: false,
             restarts: Vec::new(),
             kill_at: None,
             join_by: now + seconds(settings.join_timeout),
@@ -287,11 +290,13 @@ impl WorldInHand {
         if self.phase == Phase::Over {
             return;
         }
-        self.tell(Order::Leaving);
-        if self.phase == Phase::Waiting {
-            self.over(None);
-        } else {
+        let waiting = self.phase == Phase::Waiting;
+        if !waiting {
             self.phase = Phase::Stopping;
+        }
+        self.tell(Order::Leaving);
+        if waiting {
+            self.over(None);
         }
     }
 
@@ -348,8 +353,12 @@ impl WorldInHand {
             round: self.round,
             failure,
         });
-        if asked && self.phase != Phase::Over {
-            self.over(None);
+        if self.phase != Phase::Over {
+            if asked {
+                self.over(None);
+            } else if self.lost_head {
+                self.over_without_head();
+            }
         }
     }
 
@@ -411,9 +420,9 @@ impl WorldInHand {
             .min()
     }
 
-    /// A node that the head has not spoken to yet.
+    /// A node that has not reached the head yet; afterwards it is the head who knows how long others are waited for.
     fn joins(&self) -> bool {
-        self.head.is_none() && self.phase == Phase::Waiting && self.started.is_none()
+        self.head.is_none() && self.started.is_none() && !self.link.is_connected()
     }
 
     /// Hears what others say, and looks at the clock.
@@ -538,15 +547,30 @@ impl WorldInHand {
         if self.phase == Phase::Over {
             return;
         }
-        // Whoever has ranks ends them first; the step's end comes when they are gone.
-        if matches!(self.phase, Phase::Running | Phase::Stopping) {
-            if self.phase == Phase::Running {
-                self.phase = Phase::Stopping;
-                self.steps.push_back(Step::Stop { hung: false });
-            }
+        if self.started.is_none() {
+            let failure = self.own_failure(words.to_owned(), Outcome::LaunchFailed);
+            self.over(Some(Box::new(failure)));
             return;
         }
-        let failure = self.own_failure(words.to_owned(), Outcome::LaunchFailed);
+        self.lost_head = true;
+        match self.phase {
+            // Whoever has ranks ends them first: the world is over when they are gone.
+            Phase::Running => {
+                self.phase = Phase::Stopping;
+                self.steps.push_back(Step::Stop(Why::Failure));
+            }
+            Phase::Waiting => self.over_without_head(),
+            Phase::Stopping | Phase::Over => {}
+        }
+    }
+
+    fn over_without_head(&mut self) {
+        let exit = RankExit {
+            error: Some("the first node's agent is gone".to_owned()),
+            ended: crate::clock::now_micros(),
+            ..RankExit::default()
+        };
+        let failure = Failure::of(0, 0, exit, Outcome::Failed);
         self.over(Some(Box::new(failure)));
     }
 
@@ -573,8 +597,7 @@ impl WorldInHand {
             }
             Order::Stop { round, why } if round == self.round && self.phase == Phase::Running => {
                 self.phase = Phase::Stopping;
-                let hung = why == Why::Hung;
-                self.steps.push_back(Step::Stop { hung });
+                self.steps.push_back(Step::Stop(why));
             }
             Order::Over { failure } if self.phase != Phase::Over => {
                 self.heard_the_end = true;

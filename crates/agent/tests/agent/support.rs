@@ -167,7 +167,7 @@ impl Fifo {
     }
 }
 
-fn readable(descriptor: std::os::fd::BorrowedFd<'_>) -> bool {
+pub(crate) fn readable(descriptor: std::os::fd::BorrowedFd<'_>) -> bool {
     let mut poll = [nix::poll::PollFd::new(
         descriptor,
         nix::poll::PollFlags::POLLIN,

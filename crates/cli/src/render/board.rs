@@ -173,6 +173,7 @@ impl Board {
                 nodes: [].into(),
                 exit_code: None,
                 record: None,
+                usage: None,
             });
         }
         if let Some(attempt) = job

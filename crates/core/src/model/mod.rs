@@ -7,6 +7,7 @@ mod ids;
 mod role;
 mod state;
 mod time;
+mod usage;
 
 pub use env::Env;
 pub use event::{CancelMode, Event, EventKind, FailureClass, Retry};
@@ -16,3 +17,4 @@ pub use mizzen_agent::record::{ExitRecord, FirstFailure, Outcome, RankExit};
 pub use role::{Mount, Resource, Role};
 pub use state::{Cause, IllegalTransition, JobState, transition};
 pub use time::Timestamp;
+pub use usage::{GpuUse, Usage};

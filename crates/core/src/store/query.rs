@@ -11,7 +11,7 @@ use super::{
 };
 use crate::executor;
 use crate::model::{
-    Cause, Event, EventKind, ExitRecord, ExperimentId, Handle, JobState, Timestamp,
+    Cause, Event, EventKind, ExitRecord, ExperimentId, Handle, JobState, Timestamp, Usage,
 };
 use crate::plan::{Plan, PlannedJob};
 
@@ -295,6 +295,7 @@ impl Store {
                 nodes: shared.list(nodes),
                 exit_code: row.get(8)?,
                 record,
+                usage: None,
             });
         }
         Ok(jobs)
@@ -334,6 +335,33 @@ impl Store {
                 .map_or(Ok(None), |event| self.record_of(event))
         };
         read().map_err(|error| self.failed(&error))
+    }
+
+    /// What the attempts of an experiment used that have ended with a record, by job and attempt.
+    ///
+    /// # Errors
+    /// There is no such experiment, or the store can't be read.
+    pub fn usage(&self, id: &ExperimentId) -> Result<HashMap<(u32, u32), Usage>, StoreError> {
+        let number = self.number(id)?;
+        let read = || {
+            let mut statement = self.connection.prepare_cached(
+                "SELECT attempts.job, attempt, kind FROM attempts JOIN events ON sequence = ended_by WHERE attempts.experiment = ?1",
+            )?;
+            let mut rows = statement.query([number])?;
+            let mut usage = HashMap::new();
+            while let Some(row) = rows.next()? {
+                let text = row.get_ref(2)?.as_str()?;
+                if let Ok(EventKind::Ended {
+                    record: Some(record),
+                    ..
+                }) = serde_json::from_str(text)
+                {
+                    usage.insert((row.get(0)?, row.get(1)?), Usage::of_record(&record));
+                }
+            }
+            Ok(usage)
+        };
+        read().map_err(|error: rusqlite::Error| self.failed(&error))
     }
 
     /// The events of an experiment after the one with this number, in order. An event that this build can't read (a newer

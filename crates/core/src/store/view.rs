@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Cause, ExitRecord, ExperimentId, Handle, JobState, Timestamp};
+use crate::model::{Cause, ExitRecord, ExperimentId, Handle, JobState, Timestamp, Usage};
 
 /// An experiment in a list.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,4 +109,6 @@ pub struct AttemptView {
     pub exit_code: Option<i32>,
     /// The agent's record of its end; only for attempts that did not succeed (see [`super::Store::record`]).
     pub record: Option<ExitRecord>,
+    /// What it used; only where it was asked for ([`crate::logs::add_usage`]).
+    pub usage: Option<Box<Usage>>,
 }

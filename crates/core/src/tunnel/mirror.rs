@@ -1,7 +1,7 @@
 //! Copies what jobs write at a place that does not see our files: as they write it, or what is there now.
 //!
 //! ```text
-//! there/<job>/attempts/<n>/rank-<r>.log, exit.json
+//! there/<job>/attempts/<n>/rank-<r>.log, samples-<w>.jsonl, exit.json
 //!    └─ mizzen-agent follow, or PASS again and again ── News + bytes ──▶ here/<job>/attempts/<n>/…
 //! ```
 //!
@@ -59,8 +59,10 @@ while IFS=' ' read -r id known folder; do
         case $attempt in *[!0-9]*) continue ;; esac
         ended=
         if [ -f "$folder/$attempt/exit.json" ]; then ended=yes; fi
-        for file in "$folder/$attempt"/rank-*.log; do
-            if [ -f "$file" ]; then tell "$attempt/${file##*/}"; fi
+        for file in "$folder/$attempt"/rank-*.log "$folder/$attempt"/samples-*.jsonl; do
+            name=${file##*/}
+            case ${name#samples-} in *[!A-Za-z0-9-]*.jsonl | .jsonl) continue ;; esac
+            if [ -f "$file" ]; then tell "$attempt/$name"; fi
         done
         if [ -n "$ended" ]; then tell "$attempt/exit.json"; fi
     done
