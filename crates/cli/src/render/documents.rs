@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use mizzen_core::model::{Cause, JobState};
+use mizzen_core::model::{Cause, JobState, Usage};
 use mizzen_core::store::{AttemptView, ExperimentSummary, ExperimentView, JobView};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -67,6 +67,8 @@ pub(crate) struct AttemptDocument {
     pub(crate) nodes: Vec<String>,
     /// The path of its log on this machine: of the rank that failed first, else of rank 0.
     pub(crate) log: Option<String>,
+    /// What it used, so far or in all; null where that is not known.
+    pub(crate) usage: Option<Usage>,
 }
 
 impl StatusDocument {
@@ -125,6 +127,7 @@ impl AttemptDocument {
             ended: attempt.ended.map(|time| time.to_text()),
             nodes: attempt.nodes.to_vec(),
             log: (attempt.started.is_some() || attempt.record.is_some()).then(|| log.into_string()),
+            usage: attempt.usage.as_deref().cloned(),
         }
     }
 }
@@ -204,6 +207,8 @@ pub(crate) struct ShowDocument {
     pub(crate) surroundings: serde_json::Value,
     /// The machines that jobs ran on elsewhere, as far as their records are here.
     pub(crate) nodes: Vec<serde_json::Value>,
+    /// What the last attempt of each job used, so far or in all, by the job's name.
+    pub(crate) usage: BTreeMap<String, Usage>,
     /// The whole configuration, with every layer applied.
     pub(crate) document: serde_json::Value,
     /// For each leaf of the document, by its path: where it was set.
