@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::frameworks::{copy_example, path_with};
 use crate::scene::{exit_record, job};
-use crate::support::Session;
+use crate::support::{Said, Session};
 
 /// Few epochs, and the last rank is killed at the fourth of them, once.
 pub(crate) const DIES: &str =
@@ -16,8 +16,22 @@ fn session() -> Option<Session> {
     Some(session)
 }
 
-/// Runs the example with more settings; what `status --json` says of its end.
-fn train(session: &Session, settings: &[&str]) -> Value {
+/// What whoever watches is told of the rank that was killed, and what the attempt's record says.
+pub(crate) fn says_why(told: &Said, attempt: &Value) {
+    for words in ["rank 1 ", " failed first", "killed by SIGKILL"] {
+        assert!(told.stderr.contains(words), "no `{words}`: {told:?}");
+    }
+    let first = exit_record(attempt)["first_failure"].clone();
+    assert_eq!(first["reason"]["kind"], "killed", "{first:#}");
+    // A launcher that is one process itself names the rank in the reason.
+    let rank = [&first["reason"]["rank"], &first["rank"]]
+        .into_iter()
+        .find(|rank| rank.is_number());
+    assert_eq!(rank, Some(&Value::from(1)), "{first:#}");
+}
+
+/// Runs the example with more settings; what was told meanwhile, and the job's attempts.
+fn train(session: &Session, settings: &[&str]) -> (Said, Value) {
     let mut words = vec!["launch", "experiment.toml", "--set", DIES];
     for setting in settings {
         words.extend(["--set", setting]);
@@ -25,7 +39,7 @@ fn train(session: &Session, settings: &[&str]) -> Value {
     let said = session.run(&words);
     let status = session.json(&["status", "--json"]);
     assert_eq!(said.status, 0, "{said:?}\n{status:#}");
-    status
+    (said, job(&status, "train")["attempts"].clone())
 }
 
 /// Some of what an attempt has written, by `mizzen logs`.
@@ -36,13 +50,10 @@ fn log(session: &Session, attempt: &str) -> String {
 #[test]
 fn ranks_train_and_go_on_after_one_was_killed() {
     let Some(session) = session() else { return };
-    let status = train(&session, &[]);
-    let attempts = job(&status, "train")["attempts"].clone();
+    let (told, attempts) = train(&session, &[]);
     assert_eq!(attempts.as_array().unwrap().len(), 2, "{attempts:#}");
     assert_eq!(attempts[0]["cause"], "app-failure", "{attempts:#}");
-    let record = exit_record(&attempts[0]);
-    assert_eq!(record["first_failure"]["rank"], 1, "{record:#}");
-    assert_eq!(record["ranks"][1]["signal"], 9, "{record:#}");
+    says_why(&told, &attempts[0]);
     let before = log(&session, "1");
     assert!(before.contains("rank 1 of 2: from epoch 0"), "{before}");
     let after = log(&session, "2");
@@ -54,8 +65,7 @@ fn ranks_train_and_go_on_after_one_was_killed() {
 fn ranks_are_started_again_inside_the_attempt() {
     let Some(session) = session() else { return };
     let launcher = r#"tasks.train.launcher={ kind = "ranks", max_restarts = 1 }"#;
-    let status = train(&session, &[launcher]);
-    let attempts = job(&status, "train")["attempts"].clone();
+    let (_, attempts) = train(&session, &[launcher]);
     assert_eq!(attempts.as_array().unwrap().len(), 1, "{attempts:#}");
     let restarts = exit_record(&attempts[0])["restarts"].clone();
     assert_eq!(restarts.as_array().unwrap().len(), 1, "{restarts:#}");
@@ -67,12 +77,10 @@ fn ranks_are_started_again_inside_the_attempt() {
 #[test]
 fn torchrun_trains_and_goes_on_after_a_rank_was_killed() {
     let Some(session) = session() else { return };
-    let status = train(&session, &["tasks.train.launcher=torchrun"]);
-    let attempts = job(&status, "train")["attempts"].clone();
+    let (told, attempts) = train(&session, &["tasks.train.launcher=torchrun"]);
     assert_eq!(attempts.as_array().unwrap().len(), 2, "{attempts:#}");
     assert_eq!(attempts[0]["cause"], "app-failure", "{attempts:#}");
-    let before = log(&session, "1");
-    assert!(before.contains("Signal 9 (SIGKILL)"), "{before}");
+    says_why(&told, &attempts[0]);
     let after = log(&session, "2");
     assert!(after.contains("rank 1 of 2: from epoch 3"), "{after}");
 }
