@@ -151,6 +151,7 @@ impl Gpus {
             argv: argv.ok()?,
             env: env.collect(),
             workdir: CString::from(c"/"),
+            share: None,
         };
         let (output, input): (OwnedFd, OwnedFd) = nix::unistd::pipe2(OFlag::O_CLOEXEC).ok()?;
         fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).ok()?;
