@@ -76,7 +76,10 @@ fn holder(node: &mut Node, named: &Table) {
 }
 
 fn launcher(holder: &mut Node, named: &Table) {
-    let Some(node) = holder.table_mut().and_then(|table| table.get_mut("launcher")) else {
+    let Some(node) = holder
+        .table_mut()
+        .and_then(|table| table.get_mut("launcher"))
+    else {
         return;
     };
     if let Some(name) = node.string() {
@@ -121,10 +124,7 @@ fn settle(node: &mut Node, named: &Table) -> bool {
         let mut whole = base.clone();
         table.remove("kind");
         let own = std::mem::replace(&mut node.value, Value::Null);
-        merge(
-            &mut whole,
-            Node { value: own, span },
-        );
+        merge(&mut whole, Node { value: own, span });
         whole.span = span;
         *node = whole;
     }

@@ -7,7 +7,6 @@
 //! {{ name|safe }}    a value as it is: text of a shell's own
 //! ```
 
-
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::ValueKind;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};

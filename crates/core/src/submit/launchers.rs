@@ -77,7 +77,10 @@ fn read(
     let Some(table) = launcher.as_object_mut() else {
         return Ok(());
     };
-    let kind = table.get("kind").and_then(Value::as_str).unwrap_or_default();
+    let kind = table
+        .get("kind")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     let refuse = |reason: String| LauncherError::Settings {
         launcher: kind.to_owned(),
         reason,
@@ -85,9 +88,13 @@ fn read(
     let Some(given) = table.get("template_path").and_then(Value::as_str) else {
         return Ok(());
     };
-    if table.get("template_inline").is_some_and(|text| !text.is_null()) {
+    if table
+        .get("template_inline")
+        .is_some_and(|text| !text.is_null())
+    {
         return Err(refuse(
-            "both `template_path` and `template_inline` are given: leave out one of them".to_owned(),
+            "both `template_path` and `template_inline` are given: leave out one of them"
+                .to_owned(),
         ));
     }
     let path = base.join(given);
@@ -145,7 +152,9 @@ pub(super) fn check_tools(context: &Context, plan: &Plan) -> Result<(), RenderEr
         };
         let env = [&job.role.env, &executor.base().env_vars];
         let path = { env.into_iter() }.find_map(|env| env.get("PATH"));
-        let path = path.or_else(|| context.variable("PATH")).unwrap_or_default();
+        let path = path
+            .or_else(|| context.variable("PATH"))
+            .unwrap_or_default();
         if let Some(program) = launched
             .needs
             .iter()
