@@ -74,6 +74,14 @@ mod tests {
         };
         assert_eq!(said(&alone, 8), "rank 5 failed first: CUDA out of memory");
         assert_eq!(said(&alone, 1), "CUDA out of memory");
+        let together = FirstFailure {
+            ahead: Some(0.0002),
+            ..whole.clone()
+        };
+        assert_eq!(
+            said(&together, 8),
+            "rank 5 on n2 failed first: CUDA out of memory"
+        );
         let silent = FirstFailure {
             reason: None,
             ..whole.clone()
