@@ -96,6 +96,14 @@ mod tests {
             "no rank wrote anything for 2 s; rank 5 was silent longest"
         );
         assert_eq!(said(&hung, 1), "no rank wrote anything for 2 s");
+        let together = FirstFailure {
+            ahead: Some(0.0002),
+            ..whole.clone()
+        };
+        assert_eq!(
+            said(&together, 8),
+            "rank 5 on n2 failed first: CUDA out of memory"
+        );
         let silent = FirstFailure {
             reason: None,
             ..whole.clone()
