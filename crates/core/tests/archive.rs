@@ -327,3 +327,29 @@ fn names_in_the_plan_are_checked() {
         scene.refused(&header, &entries);
     }
 }
+
+#[test]
+fn plans_that_do_not_fit_together_are_refused() {
+    let task = |first_job: u32, jobs: u32| json!({ "name": "a", "first_job": first_job, "jobs": jobs, "executor": "local", "after": [] });
+    let mut second = task(0, 0);
+    second["group"] = json!(3);
+    let mut third = task(0, 0);
+    third["after"] = json!([{ "task": 7, "when": "ok" }]);
+    let group = json!({ "name": "g", "jobs": [5], "leader": null });
+    for (tasks, groups, wanted) in [
+        (json!([task(4, 0)]), json!([]), "does not fit"),
+        (json!([task(0, 2)]), json!([]), "its tasks have 2 jobs"),
+        (json!([second]), json!([]), "does not fit"),
+        (json!([third]), json!([]), "does not fit"),
+        (json!([]), json!([group]), "has jobs that are none"),
+    ] {
+        let scene = Scene::new("fit");
+        let (_, mut entries) = whole();
+        let mut plan: serde_json::Value = serde_json::from_slice(&entries[1].2).unwrap();
+        plan["tasks"] = tasks;
+        plan["groups"] = groups;
+        entries[1].2 = serde_json::to_vec(&plan).unwrap();
+        let said = scene.refused(&header(&entries), &entries);
+        assert!(said.contains(wanted), "{said}");
+    }
+}

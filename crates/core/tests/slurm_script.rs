@@ -3,6 +3,8 @@
 
 #[path = "slurm_script/fake.rs"]
 mod fake;
+#[path = "slurm_script/launchers.rs"]
+mod launchers;
 #[path = "slurm_script/mod.rs"]
 mod support;
 

@@ -6,7 +6,7 @@ use mizzen_core::model::{Cause, Event, EventKind, JobState, Timestamp};
 
 use super::live::Live;
 use crate::render::board::{Board, Change};
-use crate::render::experiment::{ending, failure_words};
+use crate::render::experiment::{ending, failure_hint, failure_words};
 use crate::render::log_lines::{Following, Form};
 use crate::render::style;
 use crate::render::time::duration;
@@ -119,6 +119,10 @@ impl Live for LogView<'_> {
             format!(": {words}")
         };
         self.say(&format!("{} {state}{after}{why}", job.name));
+        let attempt = job.attempts.last();
+        if let Some(hint) = attempt.and_then(failure_hint) {
+            self.surroundings.output.hint(&hint);
+        }
         let id = &board.view.summary.id;
         let logs = format!("`mizzen logs {id}` shows this output again");
         let retry = format!("`mizzen retry {id}` runs it again");

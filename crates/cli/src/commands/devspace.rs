@@ -451,7 +451,10 @@ fn ended(devspace: &Devspace, view: &ExperimentView) -> Report {
         .and_then(|attempt| attempt.record.as_ref());
     let words: Vec<&str> = record
         .and_then(|record| record.first_failure.as_ref())
-        .map(|failure| failure.last_lines.iter().map(String::as_str).collect())
+        .map(|failure| match &failure.reason {
+            Some(why) => vec![why.text.as_str()],
+            None => failure.last_lines.iter().map(String::as_str).collect(),
+        })
         .unwrap_or_default();
     let why = match (words.is_empty(), &job.message) {
         (false, _) => format!(": {}", words.join("; ")),

@@ -5,15 +5,20 @@ use std::collections::BTreeMap;
 use clap::Args;
 use serde_json::Value;
 
-use crate::render::documents::{Layout, ShowDocument, json};
+use crate::render::documents::{JobFailureDocument, Layout, ShowDocument, json};
+use crate::render::experiment::failure_of;
 use crate::render::text::{bytes, count, printable, width};
 use crate::render::time::date;
 use crate::render::{Outcome, Show, View, style, usage};
 use crate::report::Report;
 use crate::select::{self, ExperimentOrLatest};
 use crate::surroundings::Surroundings;
+<<<<<<< HEAD
 use mizzen_core::logs::add_usage;
 use mizzen_core::model::{Timestamp, Usage};
+=======
+use mizzen_core::model::{JobState, Timestamp};
+>>>>>>> main
 use mizzen_core::store::ExperimentView;
 
 /// Shows an experiment's configuration, and where each value was set
@@ -66,7 +71,11 @@ pub(crate) fn run(args: ShowArgs, surroundings: &Surroundings) -> Result<Outcome
         code: record.get("code").cloned().unwrap_or_default(),
         surroundings: record.get("surroundings").cloned().unwrap_or_default(),
         nodes: nodes(&view),
+<<<<<<< HEAD
         usage: used(&view),
+=======
+        failures: failures(&view),
+>>>>>>> main
         document: record.get("document").cloned().unwrap_or_default(),
         provenance: record.get("provenance").cloned().unwrap_or_default(),
         repeats: record.get("repeats").filter(|id| !id.is_null()).cloned(),
@@ -139,6 +148,41 @@ fn nodes(view: &ExperimentView) -> Vec<Value> {
         }
     }
     nodes
+}
+
+/// So many failures are told to people.
+const SHOWN_FAILURES: usize = 5;
+
+/// Why jobs failed, as far as their agents have found out.
+fn failures(view: &ExperimentView) -> Vec<JobFailureDocument> {
+    let failed = view.jobs.iter().filter(|job| job.state == JobState::Failed);
+    failed
+        .filter_map(|job| {
+            let attempt = job.attempts.last()?;
+            Some(JobFailureDocument {
+                job: job.name.clone(),
+                attempt: attempt.number,
+                failure: failure_of(attempt)?,
+            })
+        })
+        .take(MOST_RECORDS)
+        .collect()
+}
+
+/// `train: rank 5 on n2 failed first, 0.8 s before the rest: CUDA out of memory`, and what may be done about it.
+fn failure_lines(failures: &[JobFailureDocument]) -> Vec<String> {
+    let told = failures
+        .iter()
+        .filter(|failed| failed.failure.words.is_some());
+    told.take(SHOWN_FAILURES)
+        .flat_map(|failed| {
+            let words = failed.failure.words.as_deref().unwrap_or_default();
+            let mut lines = vec![printable(&format!("{}: {words}", failed.job))];
+            let hint = failed.failure.hint.as_deref();
+            lines.extend(hint.map(|hint| printable(&format!("({hint})"))));
+            lines
+        })
+        .collect()
 }
 
 fn words<'a>(value: &'a Value, name: &str) -> &'a str {
@@ -313,7 +357,14 @@ impl Show for Origins {
                     .collect::<Vec<_>>()
                     .join("\n         "),
             ),
+<<<<<<< HEAD
             ("used", used_lines(&document.usage).join("\n         ")),
+=======
+            (
+                "failed",
+                failure_lines(&document.failures).join("\n         "),
+            ),
+>>>>>>> main
             ("folder", document.dir.clone()),
             ("mizzen", document.version.clone()),
             ("plan", document.fingerprint.clone()),

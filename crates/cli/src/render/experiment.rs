@@ -1,7 +1,7 @@
 //! An experiment's jobs as people read them: the header line, the table of jobs, the report about a failure.
 
 use mizzen_core::logs::add_usage;
-use mizzen_core::model::{Cause, JobState, Timestamp, Usage};
+use mizzen_core::model::{Cause, Failure, JobState, Timestamp, Usage};
 use mizzen_core::store::{AttemptView, ExperimentView, JobView, StateCounts, Store, StoreError};
 
 use super::documents::{Layout, StatusDocument, json};
@@ -12,6 +12,8 @@ use super::{Page, Show, View, style, usage};
 
 /// With more jobs than this, a terminal is shown the ones that need attention.
 const MANY_JOBS: usize = 50;
+/// The reasons of at most so many failures are told below the table.
+const REASONS: usize = 3;
 /// At most so many of the ones that need attention.
 const SHOWN_OF_MANY: usize = 40;
 
@@ -68,6 +70,7 @@ impl Show for ExperimentStatus {
             text.push_str(&page.paint(style::FAINT, &note));
             text.push('\n');
         }
+        text.push_str(&self.reasons(&jobs, page));
         text
     }
 
@@ -77,6 +80,26 @@ impl Show for ExperimentStatus {
 }
 
 impl ExperimentStatus {
+    /// On a terminal, below the table: the reasons of failures, which hardly ever fit into it.
+    fn reasons(&self, jobs: &[&JobView], page: &Page) -> String {
+        let mut text = String::new();
+        if page.width.is_none() {
+            return text;
+        }
+        let failed = jobs.iter().filter(|job| job.state == JobState::Failed);
+        let reasons = failed.filter_map(|job| {
+            let failure = failure_of(job.attempts.last()?)?;
+            failure.reason.as_ref()?;
+            Some((job, failure))
+        });
+        for (job, failure) in reasons.take(REASONS) {
+            let words = printable(failure.words.as_deref().unwrap_or_default());
+            let name = page.paint(style::STRONG, &job.name);
+            text.push_str(&format!("{name}: {words}\n"));
+        }
+        text
+    }
+
     fn table(&self, jobs: &[&JobView], view: &View) -> Table {
         let mut table = Table::new([
             Column::new("JOB").may_be_cut(),
@@ -229,42 +252,76 @@ fn detail(job: &JobView, now: Timestamp) -> String {
     if job.state != JobState::Failed {
         return String::new();
     }
-    let record = job
-        .attempts
-        .last()
-        .and_then(|attempt| attempt.record.as_ref());
-    let lines = record
-        .and_then(|record| record.first_failure.as_ref())
-        .map(|failure| failure.last_lines.as_slice());
-    lines
-        .unwrap_or_default()
-        .iter()
-        .rev()
-        .map(|line| printable(line))
-        .find(|line| !line.trim().is_empty())
-        .unwrap_or_default()
+    let attempt = job.attempts.last();
+    let failure = attempt.and_then(failure_of);
+    let words = failure
+        .as_ref()
+        .and_then(|failure| failure.words.as_deref());
+    let said = || {
+        let lines = attempt.map(last_lines).unwrap_or_default();
+        lines.into_iter().next_back().unwrap_or_default()
+    };
+    match words.map(printable) {
+        Some(words) if failure.is_some_and(|failure| failure.reason.is_some()) => words,
+        Some(words) => match said() {
+            line if line.is_empty() => words,
+            line => format!("{words}: {line}"),
+        },
+        None => said(),
+    }
 }
 
-/// How an attempt ended, in words: `app-failure, rank 1, exit code 3`, `timeout after 5.0s`.
+/// Who failed first in an attempt, and why, if it failed.
+pub(crate) fn failure_of(attempt: &AttemptView) -> Option<Failure> {
+    attempt.record.as_ref().and_then(Failure::of)
+}
+
+/// What may be done about an attempt's failure.
+pub(crate) fn failure_hint(attempt: &AttemptView) -> Option<String> {
+    failure_of(attempt)?.hint.map(|hint| printable(&hint))
+}
+
+/// `app-failure, exit code 3`; with what is known of the reason: `rank 5 on n2 failed first, 0.8 s before the rest: CUDA out of
+/// memory, exit code 1`.
 pub(crate) fn ending(attempt: &AttemptView) -> String {
     let mut parts = Vec::new();
-    if let Some(cause) = attempt.cause {
+    let failure = failure_of(attempt);
+    let words = failure
+        .and_then(|failure| failure.words)
+        .map(|words| printable(&words));
+    // A failure of the program's own is what the words tell of.
+    let plain = words.is_some() && attempt.cause == Some(Cause::AppFailure);
+    if let Some(cause) = attempt.cause.filter(|_| !plain) {
         parts.push(cause.as_str().to_owned());
     }
-    if let Some(record) = &attempt.record {
-        let rank = record.first_failure.as_ref().map(|failure| failure.rank);
-        if let Some(rank) = rank.filter(|_| record.ranks.len() > 1) {
-            parts.push(format!("rank {rank}"));
-        }
-        let exit = rank.and_then(|rank| record.ranks.get(rank as usize));
-        match exit.map(|exit| (exit.code, exit.signal, &exit.error)) {
-            Some((_, _, Some(error))) => parts.push(printable(error)),
-            Some((Some(code), _, _)) => parts.push(format!("exit code {code}")),
-            Some((_, Some(signal), _)) => parts.push(signal_name(signal)),
-            _ => {}
-        }
-    }
+    let first = attempt.record.as_ref().and_then(|record| {
+        let first = record.first_failure.as_ref()?;
+        record.ranks.get(first.rank as usize)
+    });
+    let error = first.and_then(|exit| exit.error.as_deref()).map(printable);
+    let code = first.and_then(|exit| exit.code);
+    let signal = first.and_then(|exit| exit.signal);
+    let told = words.is_some();
+    parts.extend(words);
+    let told_already = |words: &str| parts.iter().any(|part| part.contains(words));
+    let end = match (error, code, signal) {
+        (Some(error), ..) => Some(error),
+        (None, Some(code), _) => Some(format!("exit code {code}")),
+        (None, None, Some(signal)) if told => Some(short_signal_name(signal)),
+        (None, None, Some(signal)) => Some(signal_name(signal)),
+        (None, None, None) => None,
+    };
+    let end = end.filter(|end| !told_already(end));
+    parts.extend(end);
     parts.join(", ")
+}
+
+/// `SIGKILL`.
+fn short_signal_name(number: i32) -> String {
+    match nix::sys::signal::Signal::try_from(number) {
+        Ok(signal) => signal.to_string(),
+        Err(_) => format!("signal {number}"),
+    }
 }
 
 /// `signal 9 (SIGKILL)`.
@@ -282,6 +339,12 @@ pub(crate) fn failure(job: &JobView, attempt: &AttemptView, page: &Page) -> Stri
         text.push('\n');
         let line = cut(&line, page.width.unwrap_or(usize::MAX).saturating_sub(6));
         text.push_str(&format!("    {} {line}", page.paint(style::FAINT, "│")));
+    }
+    if let Some(hint) = failure_hint(attempt) {
+        text.push_str(&format!(
+            "\n    {} {hint}",
+            page.paint(style::HINT, "hint:")
+        ));
     }
     text
 }

@@ -59,6 +59,20 @@ impl ExecutorMacros {
         "ft_launcher_cfg_path_var",
     ];
 
+    /// Stands for the address of the task's own first node, where launchers write it: in a group, each member has its own.
+    pub(crate) const MASTER_ADDR_VAR: &'static str = "${master_addr_var}";
+    /// Stands for a free port on that node.
+    pub(crate) const MASTER_PORT_VAR: &'static str = "${master_port_var}";
+    /// Stands for `all` or `none`: whether a process samples the GPUs' metrics.
+    pub(crate) const METRICS_VAR: &'static str = "${gpu_metrics_var}";
+
+    /// The macros that launchers write and users don't, and their variables: the same at every place.
+    const OF_LAUNCHERS: [(&'static str, &'static str); 3] = [
+        ("master_addr_var", "MASTER_ADDR"),
+        ("master_port_var", "MASTER_PORT"),
+        ("gpu_metrics_var", "MIZZEN_GPU_METRICS"),
+    ];
+
     /// Stands for the host of the group with this number. Unlike the constants it carries the dollar that asks for the
     /// variable's value.
     #[must_use]
@@ -69,7 +83,7 @@ impl ExecutorMacros {
     /// The macros and what stands for them.
     #[must_use]
     pub fn values(&self) -> BTreeMap<&'static str, &str> {
-        BTreeMap::from([
+        let mut values = BTreeMap::from([
             ("head_node_ip_var", self.head_node_ip_var.as_str()),
             ("nproc_per_node_var", self.nproc_per_node_var.as_str()),
             ("num_nodes_var", self.num_nodes_var.as_str()),
@@ -79,7 +93,9 @@ impl ExecutorMacros {
                 "ft_launcher_cfg_path_var",
                 self.ft_launcher_cfg_path_var.as_str(),
             ),
-        ])
+        ]);
+        values.extend(Self::OF_LAUNCHERS);
+        values
     }
 
     /// Replaces the macros in a text.
@@ -108,7 +124,11 @@ impl ExecutorMacros {
         text.match_indices('$').any(|(position, _)| {
             let rest = &text[position + 1..];
             let rest = rest.strip_prefix('{').unwrap_or(rest);
-            Self::NAMES.iter().any(|name| rest.starts_with(name))
+            let own = Self::OF_LAUNCHERS.iter().map(|(name, _)| name);
+            Self::NAMES
+                .iter()
+                .chain(own)
+                .any(|name| rest.starts_with(name))
         })
     }
 }

@@ -3,7 +3,7 @@
 use super::{Check, CheckStatus, Executor, ExecutorMacros};
 use crate::config;
 use crate::context::Context;
-use crate::launcher::LAUNCHERS;
+use crate::launcher;
 use crate::plan::ExecutorConfig;
 
 /// One kind of executor.
@@ -49,7 +49,7 @@ pub fn vocabulary() -> config::Vocabulary {
                 mixed_groups: entry.mixed_groups,
             })
             .collect(),
-        launchers: LAUNCHERS.iter().map(|&name| name.to_owned()).collect(),
+        launchers: launcher::Entry::names().map(str::to_owned).collect(),
         macros: ExecutorMacros::NAMES
             .iter()
             .map(|&name| name.to_owned())

@@ -2,6 +2,7 @@
 
 mod env;
 mod event;
+mod failure;
 mod ids;
 mod role;
 mod state;
@@ -10,6 +11,7 @@ mod usage;
 
 pub use env::Env;
 pub use event::{CancelMode, Event, EventKind, FailureClass, Retry};
+pub use failure::Failure;
 pub use ids::{ExperimentId, Handle, IdError, SubmissionKey};
 pub use mizzen_agent::record::{ExitRecord, FirstFailure, Outcome, RankExit};
 pub use role::{Mount, Resource, Role};

@@ -547,9 +547,37 @@ fn check_plan(plan: &Plan, header: &Header) -> Result<BTreeSet<TreeHash>, String
     if plan.title != header.title || !plain(&plan.title) {
         return Err(format!("its title is {:?}", plan.title));
     }
+    let mut names = BTreeSet::new();
     for job in &plan.jobs {
         if !plain(&job.name) || job.task as usize >= plan.tasks.len() {
             return Err(format!("it has a job {:?}", job.name));
+        }
+        if !names.insert(job.name.as_str()) {
+            return Err(format!("it has two jobs {:?}", job.name));
+        }
+    }
+    let mut next = 0;
+    for task in &plan.tasks {
+        let group_is_there = task
+            .group
+            .is_none_or(|group| (group as usize) < plan.groups.len());
+        let after_is_there =
+            { task.after.iter() }.all(|dependency| (dependency.task as usize) < plan.tasks.len());
+        if task.first_job != next || !group_is_there || !after_is_there {
+            return Err(format!("its task {:?} does not fit into it", task.name));
+        }
+        next = task.first_job.saturating_add(task.jobs);
+    }
+    if next as usize != plan.jobs.len() {
+        return Err(format!(
+            "its tasks have {next} jobs, and it has {}",
+            plan.jobs.len()
+        ));
+    }
+    for group in &plan.groups {
+        let mut numbers = group.jobs.iter().chain(&group.leader);
+        if !numbers.all(|job| (*job as usize) < plan.jobs.len()) {
+            return Err(format!("its group {:?} has jobs that are none", group.name));
         }
     }
     let mut trees = BTreeSet::new();

@@ -199,10 +199,19 @@ fn environment(record: &Value) -> Values {
         }
     }
     let packages = python.get("packages").and_then(Value::as_array);
+    let mut versions: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for package in packages.into_iter().flatten().filter_map(Value::as_str) {
         let (name, version) = package.split_once("==").unwrap_or((package, ""));
-        found.insert(format!("package {name}"), version.into());
+        let known = versions.entry(name).or_default();
+        if !known.contains(&version) {
+            known.push(version);
+        }
     }
+    // One that is installed twice (in an environment and below it) has both.
+    let packages = versions.into_iter();
+    found.extend(
+        packages.map(|(name, versions)| (format!("package {name}"), versions.join(" and ").into())),
+    );
     found
 }
 

@@ -112,6 +112,18 @@ fn many_small_packs_become_one() {
 }
 
 #[test]
+fn a_tiny_pack_is_not_written_again() {
+    let scene = Scene::new();
+    scene.write("a", "b");
+    let tree = packed_before(&scene);
+    let keep = BTreeSet::from([tree]);
+    let before = packs(&scene);
+    let freed = scene.bundles().gc(&keep, false).unwrap();
+    assert_eq!((freed.packs, freed.items), (0, Vec::new()));
+    assert_eq!(packs(&scene), before);
+}
+
+#[test]
 fn leftovers_and_what_is_damaged_go_as_well() {
     let scene = Scene::new();
     scene.write("a", noise(1, 100_000));

@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use mizzen_agent::protocol::{Code, Job, Member, Rank};
+use mizzen_agent::protocol::{Code, Job, Member, Rank, World};
 
 use super::LocalExecutor;
 use crate::executor::{
     Executor, ExecutorMacros, RenderError, RenderedCode, RenderedMember, Request, SecretUse, Unit,
     UnitMember,
 };
+use crate::launcher::{Launcher, Site};
 use crate::model::Env;
 
 /// Seconds between two signs of life of an agent.
@@ -82,21 +83,39 @@ fn render_member(
     let job = member.job;
     let job_dir = unit.experiment_dir.join(&job.name);
     let launcher = match &job.launcher {
-        Some(value) => crate::launcher::Launcher::from_value(value)?,
+        Some(value) => Launcher::from_value(value)?,
         None => executor.get_launcher()?,
     };
-    let mut command = Vec::with_capacity(1 + job.role.args.len());
-    if let Some(prefix) = launcher.nsys_prefix(job_dir.as_str()) {
-        command.push(executor.get_nsys_entrypoint());
-        command.extend(prefix);
-    }
-    command.push(job.role.entrypoint.clone());
-    command.extend(job.role.args.iter().cloned());
-
-    let (nodes, per_node) = (executor.nnodes(), executor.nproc_per_node());
-    let world = nodes.saturating_mul(per_node);
+    let nodes = executor.nnodes();
     let mut env = executor.base().env_vars.clone();
     env.extend(&job.role.env);
+    let nsys = executor.get_nsys_entrypoint();
+    let launched = launcher.launch(
+        &job.role,
+        &Site {
+            nodes,
+            per_node: executor.nproc_per_node(),
+            job: &job.name,
+            job_dir: job_dir.as_str(),
+            run_id: unit.key.as_str(),
+            address: HEAD_NODE,
+            port: &port(unit.key.as_str()).to_string(),
+            node: &format!("$${}", ExecutorMacros::NODE_RANK_VAR),
+            metrics: &format!("$${}", ExecutorMacros::METRICS_VAR),
+            nsys: &nsys,
+            quote: None,
+            agents: true,
+        },
+        &env,
+    )?;
+    let command = launched.argv;
+    let per_node = launched.processes;
+    let world = nodes.saturating_mul(per_node);
+    for (name, value) in launched.env {
+        if env.get(&name).is_none() {
+            env.insert(name, value);
+        }
+    }
     if env.get("PYTHONUNBUFFERED").is_none() {
         // Lines are seen when they are written, not when a buffer is full.
         env.insert("PYTHONUNBUFFERED", "1");
@@ -114,11 +133,22 @@ fn render_member(
     let mut ranks = Vec::with_capacity(world as usize);
     for rank in 0..world {
         let mut rank_env = Vec::new();
-        if world > 1 {
+        // Of a world the agent says more.
+        if world > 1 && launched.world.is_none() {
             rank_env = rank_variables(rank, per_node, world);
         }
         let argv = if uses_macros {
-            let values = variables(rank / per_node, per_node, nodes);
+            let node = rank / per_node;
+            let mut values = variables(node, executor.nproc_per_node(), nodes);
+            let metrics = launched.metrics.as_ref().is_none_or(|metrics| {
+                rank % per_node == 0
+                    && metrics
+                        .nodes
+                        .as_ref()
+                        .is_none_or(|nodes| nodes.contains(&node))
+            });
+            let metrics = if metrics { "all" } else { "none" };
+            values.insert("MIZZEN_GPU_METRICS".to_owned(), metrics.to_owned());
             for (name, value) in env
                 .iter()
                 .filter(|(_, value)| ExecutorMacros::is_used_in(value))
@@ -147,7 +177,7 @@ fn render_member(
         ranks: world,
         env: env.clone(),
         workdir: job.workdir.clone(),
-        files: job.files.clone(),
+        files: job.files.iter().cloned().chain(launched.files).collect(),
         code: code.clone(),
     };
     let agents = Member {
@@ -164,10 +194,22 @@ fn render_member(
             to: code.to,
         }),
         leader: member.leader,
-        world: None,
+        world: launched.world.map(|world| World {
+            address: HEAD_NODE.to_owned(),
+            ..world
+        }),
         ranks,
     };
     Ok((agents, shown))
+}
+
+/// A port at which the launchers of several "nodes" meet: below those that systems give out by themselves, another one for each
+/// attempt. Nobody can hold it for them, since they are started by others than who renders this.
+fn port(key: &str) -> u16 {
+    let mixed = key.bytes().fold(0xcbf2_9ce4_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    20_000 + (mixed % 12_000) as u16
 }
 
 fn pairs(env: &Env) -> Vec<(String, String)> {

@@ -148,23 +148,15 @@ impl Executor for SlurmExecutor {
 
     /// How many processes a launcher starts on a node: as many as it has GPUs where Slurm starts one task a node.
     fn nproc_per_node(&self) -> u32 {
-        let settings = &self.settings;
-        let count = |gpus: &Option<Text>| gpus.as_ref()?.count();
-        let by_gpus = if settings.ntasks_per_node == 1 {
-            count(&settings.gpus_per_node)
-        } else {
-            None
-        };
-        settings
-            .torchrun_nproc_per_node
-            .or(by_gpus)
-            .or_else(|| count(&settings.gpus_per_task))
-            .filter(|count| *count > 0)
-            .unwrap_or_else(|| settings.size().per_node)
+        self.settings.processes_per_node()
     }
 
     fn macro_values(&self) -> Option<ExecutorMacros> {
         Some(script::macros())
+    }
+
+    fn supports_launcher_transform(&self) -> bool {
+        true
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -12,19 +12,21 @@
 use std::collections::BTreeSet;
 
 use camino::Utf8Path;
+use mizzen_agent::protocol::World;
 
 use super::container::{RUN_DIR, container};
 use super::directives::{self, Named, flag_name, literal_path};
 use super::payload::{Submission, SubmissionFile, secrets_path};
-use super::script::{self, Batch, BatchMember, Command, is_variable, word};
+use super::script::{self, Batch, BatchMember, BatchWorld, Command, is_variable, word};
 use super::settings::{ContainerRuntime, Flag, Size, SlurmSettings};
 use super::{KIND, SlurmExecutor};
 use crate::executor::{
-    Executor as _, RenderError, RenderedCode, RenderedMember, Request, SecretUse, Unit, UnitMember,
+    Executor as _, ExecutorMacros, RenderError, RenderedCode, RenderedMember, Request, SecretUse,
+    Unit, UnitMember,
 };
-use crate::launcher::Launcher;
+use crate::launcher::{Launched, Launcher, Site, Starter};
 use crate::model::Env;
-use crate::plan::CODE;
+use crate::plan::{CODE, JobFile};
 use crate::tunnel::quote;
 
 /// What to do where a tunnel has no folder for jobs.
@@ -56,9 +58,27 @@ pub(super) struct Member<'a> {
     pub(super) folder: String,
     /// The code that is put there.
     pub(super) code: Option<RenderedCode>,
+    /// What its launcher makes of its command.
+    launched: Launched,
+    /// Who starts its processes.
+    starter: Starter,
 }
 
 impl Member<'_> {
+    /// Its step has one task on each node, which starts that node's processes.
+    fn one_a_node(&self) -> bool {
+        self.starter != Starter::Executor
+    }
+
+    /// How many ranks it has: each has a log of its own.
+    fn ranks(&self) -> u32 {
+        if self.one_a_node() {
+            self.size.nodes.saturating_mul(self.launched.processes)
+        } else {
+            self.size.ranks
+        }
+    }
+
     fn name(&self) -> &str {
         &self.unit.job.name
     }
@@ -111,10 +131,15 @@ pub(super) fn request(executor: &SlurmExecutor, unit: &Unit<'_>) -> Result<Reque
                 job_name: job_name(&found, &member.job.name),
                 folder,
                 settings: found,
+                launched: Launched::default(),
+                starter: Starter::Executor,
             })
         })
         .collect::<Result<Vec<_>, RenderError>>()?;
     let layout = lay_out(&mut members)?;
+    for member in &mut members {
+        (member.starter, member.launched) = launched(unit, member)?;
+    }
     let submission = submission(unit, &members, layout, directory)?;
     let secrets = members
         .iter()
@@ -328,6 +353,7 @@ fn submission(
         }),
         first: first.name(),
         group: members.len() > 1,
+        worlds: members.iter().any(|member| member.launched.world.is_some()),
         shipped: members
             .iter()
             .filter_map(|member| member.code.as_ref())
@@ -366,7 +392,7 @@ fn submission(
             contents: command(unit, member, &directory)?,
             executable: true,
         });
-        files.extend(member.unit.job.files.iter().map(|file| SubmissionFile {
+        files.extend(self::files(member).map(|file| SubmissionFile {
             path: format!("{}/{}", member.name(), file.path),
             contents: file.contents.clone(),
             executable: file.executable,
@@ -386,7 +412,7 @@ fn submission(
             .iter()
             .map(|member| member.name().to_owned())
             .collect(),
-        ranks: members.iter().map(|member| member.size.ranks).collect(),
+        ranks: members.iter().map(Member::ranks).collect(),
         array: layout != Layout::Components && first.settings.arrays,
         dependencies: first
             .settings
@@ -649,8 +675,9 @@ fn batch_member<'a>(
     let nodes = allocated(members, layout);
     Ok(BatchMember {
         name: &job.name,
-        comment: script::comment(&format!("{}: {} rank(s)", job.name, member.size.ranks)),
-        ranks: member.size.ranks,
+        comment: script::comment(&format!("{}: {} rank(s)", job.name, member.ranks())),
+        ranks: member.ranks(),
+        world: world(member, number)?,
         log,
         master: if member.first_node == 0 || nodes == 1 {
             "\"$head_node_ip\"".to_owned()
@@ -676,6 +703,25 @@ fn batch_member<'a>(
     })
 }
 
+/// The world of a member's ranks, as the agents of its nodes take it: which node is whose, and the first one's address, they find
+/// out by themselves.
+fn world(member: &Member<'_>, number: usize) -> Result<Option<BatchWorld>, RenderError> {
+    let Some(world) = &member.launched.world else {
+        return Ok(None);
+    };
+    let port = member.settings.rendezvous_port;
+    let world = World {
+        port: world
+            .port
+            .or_else(|| port?.checked_add(u16::try_from(number).ok()?)),
+        ..world.clone()
+    };
+    Ok(Some(BatchWorld {
+        json: serde_json::to_string(&world).map_err(|error| member.error(error.to_string()))?,
+        per_node: world.per_node,
+    }))
+}
+
 /// The arguments of srun that say where and how many.
 fn step_arguments(member: &Member<'_>, members: &[Member<'_>], layout: Layout) -> Vec<String> {
     let size = member.size;
@@ -684,15 +730,21 @@ fn step_arguments(member: &Member<'_>, members: &[Member<'_>], layout: Layout) -
         arguments.push(format!("--het-group={}", member.component));
     }
     arguments.push(format!("--job-name={}", quote(member.name())));
+    // Where one task starts all of a node's processes, it gets what they would have had.
+    let (tasks, share) = if member.one_a_node() {
+        (Some(1), size.per_node)
+    } else {
+        ((!size.by_ntasks).then_some(size.per_node), 1)
+    };
     arguments.push(format!(
         "--nodes={} --ntasks={}{}",
         size.nodes,
-        size.ranks,
-        if size.by_ntasks {
-            String::new()
+        if member.one_a_node() {
+            size.nodes
         } else {
-            format!(" --ntasks-per-node={}", size.per_node)
-        }
+            size.ranks
+        },
+        tasks.map_or_else(String::new, |tasks| format!(" --ntasks-per-node={tasks}"))
     ));
     if layout == Layout::Side {
         arguments.push(format!("--relative={}", member.first_node));
@@ -705,7 +757,13 @@ fn step_arguments(member: &Member<'_>, members: &[Member<'_>], layout: Layout) -
         arguments.push("--overlap".to_owned());
     }
     if let Some(cpus) = member.settings.cpus_per_task {
-        arguments.push(format!("--cpus-per-task={cpus}"));
+        arguments.push(format!("--cpus-per-task={}", cpus.saturating_mul(share)));
+    }
+    if let Some(gpus) = &member.settings.gpus_per_task
+        && share > 1
+        && let Some(gpus) = gpus.times(share)
+    {
+        arguments.push(format!("--gpus-per-task={}", quote(&gpus)));
     }
     let gpus = |member: &Member<'_>| member.settings.gpus_per_node.clone();
     if layout == Layout::Side && members.iter().any(|other| gpus(other) != gpus(member)) {
@@ -714,7 +772,9 @@ fn step_arguments(member: &Member<'_>, members: &[Member<'_>], layout: Layout) -
             None => "--gres=none".to_owned(),
         });
     }
-    arguments.push("--kill-on-bad-exit=1 --wait=60".to_owned());
+    // A world's agents end each other, and each writes down what it saw.
+    let kill = u8::from(member.launched.world.is_none());
+    arguments.push(format!("--kill-on-bad-exit={kill} --wait=60"));
     arguments
 }
 
@@ -723,49 +783,88 @@ fn seconds(seconds: f64) -> String {
     format!("{seconds}")
 }
 
-/// The words of a member's command, in which the macros are still there.
-fn command_words(member: &Member<'_>) -> Result<Vec<String>, RenderError> {
+/// What a member's launcher makes of its command. The macros are still in it.
+fn launched(unit: &Unit<'_>, member: &Member<'_>) -> Result<(Starter, Launched), RenderError> {
     let job = member.unit.job;
     let value = job.launcher.as_ref().or(member.settings.launcher.as_ref());
     let launcher = value.map_or_else(|| Ok(Launcher::default()), Launcher::from_value)?;
-    let mut words = Vec::with_capacity(1 + job.role.args.len());
-    let profiles = if member.settings.container_image.is_some() {
+    let size = member.size;
+    let per_node = match launcher.starter() {
+        Starter::Executor => size.per_node,
+        Starter::Itself | Starter::Agents => processes(member),
+    };
+    if launcher.starter() != Starter::Executor
+        && size.by_ntasks
+        && !size.ranks.is_multiple_of(size.nodes)
+    {
+        return Err(member.error(format!(
+            "the launcher `{}` needs as many processes on each node: {} on {} nodes are not",
+            launcher.kind, size.ranks, size.nodes
+        )));
+    }
+    let mut role = job.role.clone();
+    if role.entrypoint.starts_with('-') {
+        if !role.entrypoint.contains('/') {
+            return Err(member.error(format!(
+                "no program can have the name `{}`: a shell would take it for an option",
+                role.entrypoint
+            )));
+        }
+        role.entrypoint.insert_str(0, "./");
+    }
+    let mut env = member.settings.env_vars.clone();
+    env.extend(&role.env);
+    let asked = |name: &str| format!("$${name}");
+    let site = Site {
+        nodes: size.nodes,
+        per_node,
+        job: member.name(),
+        job_dir: run_dir(member),
+        run_id: unit.key.as_str(),
+        address: &asked(if member.first_node == 0 {
+            ExecutorMacros::HEAD_NODE_IP_VAR
+        } else {
+            ExecutorMacros::MASTER_ADDR_VAR
+        }),
+        port: &asked(ExecutorMacros::MASTER_PORT_VAR),
+        node: &asked(ExecutorMacros::NODE_RANK_VAR),
+        metrics: &asked(ExecutorMacros::METRICS_VAR),
+        nsys: "nsys",
+        quote: Some(word),
+        agents: true,
+    };
+    Ok((launcher.starter(), launcher.launch(&role, &site, &env)?))
+}
+
+/// How many processes a launcher starts on each node: what is said of torchrun, the tasks that Slurm would start, the GPUs.
+fn processes(member: &Member<'_>) -> u32 {
+    let settings = &member.settings;
+    if settings.torchrun_nproc_per_node.is_none() && member.size.per_node > 1 {
+        member.size.per_node
+    } else {
+        settings.processes_per_node()
+    }
+}
+
+/// The job's folder as the job sees it.
+fn run_dir<'a>(member: &'a Member<'_>) -> &'a str {
+    if member.settings.container_image.is_some() {
         RUN_DIR
     } else {
         &member.folder
-    };
-    if let Some(prefix) = launcher.nsys_prefix(profiles) {
-        words.push("nsys".to_owned());
-        words.extend(prefix);
     }
-    let program = &job.role.entrypoint;
-    match program.strip_prefix('-') {
-        Some(_) if program.contains('/') => words.push(format!("./{program}")),
-        Some(_) => {
-            return Err(member.error(format!(
-                "no program can have the name `{program}`: a shell would take it for an option"
-            )));
-        }
-        None => words.push(program.clone()),
-    }
-    words.extend(job.role.args.iter().cloned());
-    Ok(words)
 }
 
 /// What is added to a member's environment, in order.
 fn environment(unit: &Unit<'_>, member: &Member<'_>, directory: &str) -> Env {
-    let mut env = member.settings.env_vars.clone();
+    let mut env: Env = member.launched.env.iter().cloned().collect();
+    env.extend(&member.settings.env_vars);
     env.extend(&member.unit.job.role.env);
     env.insert("MIZZEN_EXPERIMENT_ID", unit.experiment.as_str());
     env.insert("MIZZEN_EXPERIMENT_DIR", directory);
     env.insert("MIZZEN_JOB_NAME", member.name());
     env.insert("MIZZEN_JOB_DIR", &*member.folder);
-    let run_dir = if member.settings.container_image.is_some() {
-        RUN_DIR
-    } else {
-        &member.folder
-    };
-    env.insert("NEMO_RUN_DIR", run_dir);
+    env.insert("NEMO_RUN_DIR", run_dir(member));
     env
 }
 
@@ -782,7 +881,7 @@ fn workdir<'a>(member: &'a Member<'_>) -> &'a str {
 
 fn command(unit: &Unit<'_>, member: &Member<'_>, directory: &str) -> Result<String, RenderError> {
     let env = environment(unit, member, directory);
-    let words = command_words(member)?;
+    let words = &member.launched.argv;
     let nul = "holds a NUL byte, which no program can be given";
     if words.iter().any(|word| word.contains('\0')) {
         return Err(member.error(format!("a word of its command {nul}")));
@@ -820,7 +919,28 @@ fn command(unit: &Unit<'_>, member: &Member<'_>, directory: &str) -> Result<Stri
             .iter()
             .map(|(name, value)| (name.to_owned(), word(value)))
             .collect(),
-        nproc_per_node: member.size.per_node,
+        nproc_per_node: match &member.launched.world {
+            Some(world) => world.per_node,
+            None if member.one_a_node() => processes(member),
+            None => member.size.per_node,
+        },
+        one_a_node: member.one_a_node(),
+        needs: member
+            .launched
+            .needs
+            .iter()
+            .map(|name| word(name))
+            .collect(),
+        metrics: member.launched.metrics.as_ref().map(|metrics| {
+            let nodes = metrics.nodes.as_ref();
+            nodes.map_or_else(
+                || "*/0".to_owned(),
+                |nodes| {
+                    let nodes = nodes.iter().map(|node| format!("{node}/0"));
+                    nodes.collect::<Vec<_>>().join("|")
+                },
+            )
+        }),
         secrets: (!member.unit.job.secrets.is_empty())
             .then(|| format!("{directory}/{}", secrets_path(member.name(), unit.attempt))),
         workdir: workdir(member),
@@ -843,7 +963,7 @@ fn rendered(
     let here = unit.experiment_dir.join(&job.name);
     let macros = script::macros();
     let shown = |text: &str| {
-        if crate::executor::ExecutorMacros::is_used_in(text) {
+        if ExecutorMacros::is_used_in(text) {
             macros.substitute(text)
         } else {
             text.to_owned()
@@ -854,18 +974,25 @@ fn rendered(
         job_dir: here.to_string(),
         attempt_dir: format!("{here}/attempts/{}", unit.attempt),
         argv: vec![
-            command_words(member)?
+            member
+                .launched
+                .argv
                 .iter()
                 .map(|text| shown(text))
                 .collect(),
         ],
-        ranks: member.size.ranks,
+        ranks: member.ranks(),
         env: environment(unit, member, directory)
             .iter()
             .map(|(name, value)| (name.to_owned(), shown(value)))
             .collect(),
         workdir: workdir(member).to_owned(),
-        files: job.files.clone(),
+        files: files(member).cloned().collect(),
         code: member.code.clone(),
     })
+}
+
+/// The files of a member's folder.
+fn files<'a>(member: &'a Member<'_>) -> impl Iterator<Item = &'a JobFile> {
+    member.unit.job.files.iter().chain(&member.launched.files)
 }

@@ -60,6 +60,8 @@ pub(super) struct Batch<'a> {
     /// The first member's name.
     pub(super) first: &'a str,
     pub(super) group: bool,
+    /// Some member's ranks are a world.
+    pub(super) worlds: bool,
     /// Some member's code is a tree that was sent.
     pub(super) shipped: bool,
     pub(super) members: Vec<BatchMember<'a>>,
@@ -94,6 +96,16 @@ pub(super) struct BatchMember<'a> {
     pub(super) arguments: Vec<String>,
     pub(super) grace: String,
     pub(super) timeout: Option<String>,
+    /// Its ranks are one world, which one agent on each node starts.
+    pub(super) world: Option<BatchWorld>,
+}
+
+/// A world of ranks in the batch script.
+#[derive(Debug, Serialize)]
+pub(super) struct BatchWorld {
+    /// As the agents take it.
+    pub(super) json: String,
+    pub(super) per_node: u32,
 }
 
 /// What a member's command is made from.
@@ -104,6 +116,12 @@ pub(super) struct Command<'a> {
     /// Names, and values as shell text.
     pub(super) env: Vec<(String, String)>,
     pub(super) nproc_per_node: u32,
+    /// The step has one task a node, which starts that many processes.
+    pub(super) one_a_node: bool,
+    /// Shell text: programs that must be on the PATH.
+    pub(super) needs: Vec<String>,
+    /// Shell text: the nodes on which the GPUs' metrics are sampled, as a pattern of `case`.
+    pub(super) metrics: Option<String>,
     /// The file of secrets.
     pub(super) secrets: Option<String>,
     pub(super) workdir: &'a str,

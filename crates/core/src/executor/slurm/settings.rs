@@ -372,6 +372,15 @@ impl Text {
     pub(super) fn count(&self) -> Option<u32> {
         self.0.rsplit(':').next()?.parse().ok()
     }
+
+    /// The same kind of GPU, so many times as often.
+    pub(super) fn times(&self, times: u32) -> Option<String> {
+        let count = self.count()?.saturating_mul(times);
+        Some(match self.0.rsplit_once(':') {
+            Some((kind, _)) => format!("{kind}:{count}"),
+            None => count.to_string(),
+        })
+    }
 }
 
 impl JsonSchema for Text {
@@ -405,6 +414,21 @@ impl SlurmSettings {
     }
 
     /// Nodes, tasks and tasks a node, after `additional_parameters` had their say.
+    /// How many processes a launcher starts on a node: as many as it has GPUs where Slurm starts one task a node.
+    pub(super) fn processes_per_node(&self) -> u32 {
+        let count = |gpus: &Option<Text>| gpus.as_ref()?.count();
+        let by_gpus = if self.ntasks_per_node == 1 {
+            count(&self.gpus_per_node)
+        } else {
+            None
+        };
+        self.torchrun_nproc_per_node
+            .or(by_gpus)
+            .or_else(|| count(&self.gpus_per_task))
+            .filter(|count| *count > 0)
+            .unwrap_or_else(|| self.size().per_node)
+    }
+
     pub(super) fn size(&self) -> Size {
         let given = |name: &str| {
             let parameters = self.additional_parameters.as_ref()?;

@@ -183,7 +183,7 @@ fn packs(home: &Home, kept: &[(Kept, SystemTime)], work: &mut Work) -> Result<()
             if !work.dry_run {
                 unlink(&damage_of(&pack.path))?;
             }
-        } else if live.bytes < pack.bytes / 2
+        } else if live.bytes <= of_objects(&pack) / 2
             || !pack.damaged.is_empty()
             || many_small && pack.bytes < SMALL
         {
@@ -234,6 +234,13 @@ impl Live {
         live.bytes = bytes.sum();
         live
     }
+}
+
+/// The bytes of a pack's blocks: its index, which is most of a tiny pack, is no waste that a copy would save.
+fn of_objects(pack: &Pack) -> u64 {
+    { pack.blocks.iter() }
+        .map(|block| u64::from(block.length))
+        .sum()
 }
 
 /// Copies what is needed of some packs into one, and takes them away.

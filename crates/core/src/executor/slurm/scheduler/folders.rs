@@ -23,7 +23,7 @@ while IFS= read -r folder; do
   if [ -f "$folder/exit.json" ]; then tr -d '\n' <"$folder/exit.json"; echo
   else
     printf -- '-'
-    if [ -d "$folder/ranks" ]; then find "$folder/ranks" -name heartbeat -mmin -2 2>/dev/null | head -n 1 | tr -d '\n'; fi
+    if [ -d "$folder/ranks" ] || [ -d "$folder/nodes" ]; then find "$folder/ranks" "$folder/nodes" -name heartbeat -mmin -2 2>/dev/null | head -n 1 | tr -d '\n'; fi
     echo
   fi
 done"#;
