@@ -13,12 +13,8 @@ use crate::render::{Outcome, Show, View, style, usage};
 use crate::report::Report;
 use crate::select::{self, ExperimentOrLatest};
 use crate::surroundings::Surroundings;
-<<<<<<< HEAD
 use mizzen_core::logs::add_usage;
-use mizzen_core::model::{Timestamp, Usage};
-=======
-use mizzen_core::model::{JobState, Timestamp};
->>>>>>> main
+use mizzen_core::model::{JobState, Timestamp, Usage};
 use mizzen_core::store::ExperimentView;
 
 /// Shows an experiment's configuration, and where each value was set
@@ -71,11 +67,8 @@ pub(crate) fn run(args: ShowArgs, surroundings: &Surroundings) -> Result<Outcome
         code: record.get("code").cloned().unwrap_or_default(),
         surroundings: record.get("surroundings").cloned().unwrap_or_default(),
         nodes: nodes(&view),
-<<<<<<< HEAD
         usage: used(&view),
-=======
         failures: failures(&view),
->>>>>>> main
         document: record.get("document").cloned().unwrap_or_default(),
         provenance: record.get("provenance").cloned().unwrap_or_default(),
         repeats: record.get("repeats").filter(|id| !id.is_null()).cloned(),
@@ -357,14 +350,11 @@ impl Show for Origins {
                     .collect::<Vec<_>>()
                     .join("\n         "),
             ),
-<<<<<<< HEAD
             ("used", used_lines(&document.usage).join("\n         ")),
-=======
             (
                 "failed",
                 failure_lines(&document.failures).join("\n         "),
             ),
->>>>>>> main
             ("folder", document.dir.clone()),
             ("mizzen", document.version.clone()),
             ("plan", document.fingerprint.clone()),

@@ -3,11 +3,7 @@
 
 use std::collections::BTreeMap;
 
-<<<<<<< HEAD
-use mizzen_core::model::{Cause, JobState, Usage};
-=======
-use mizzen_core::model::{Cause, Failure, JobState};
->>>>>>> main
+use mizzen_core::model::{Cause, Failure, JobState, Usage};
 use mizzen_core::store::{AttemptView, ExperimentSummary, ExperimentView, JobView};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -71,13 +67,10 @@ pub(crate) struct AttemptDocument {
     pub(crate) nodes: Vec<String>,
     /// The path of its log on this machine: of the rank that failed first, else of rank 0.
     pub(crate) log: Option<String>,
-<<<<<<< HEAD
     /// What it used, so far or in all; null where that is not known.
     pub(crate) usage: Option<Usage>,
-=======
     /// Who failed first, and why; null if no rank failed.
     pub(crate) failure: Option<Failure>,
->>>>>>> main
 }
 
 impl StatusDocument {
@@ -136,11 +129,8 @@ impl AttemptDocument {
             ended: attempt.ended.map(|time| time.to_text()),
             nodes: attempt.nodes.to_vec(),
             log: (attempt.started.is_some() || attempt.record.is_some()).then(|| log.into_string()),
-<<<<<<< HEAD
             usage: attempt.usage.as_deref().cloned(),
-=======
             failure: attempt.record.as_ref().and_then(Failure::of),
->>>>>>> main
         }
     }
 }
@@ -220,13 +210,10 @@ pub(crate) struct ShowDocument {
     pub(crate) surroundings: serde_json::Value,
     /// The machines that jobs ran on elsewhere, as far as their records are here.
     pub(crate) nodes: Vec<serde_json::Value>,
-<<<<<<< HEAD
     /// What the last attempt of each job used, so far or in all, by the job's name.
     pub(crate) usage: BTreeMap<String, Usage>,
-=======
     /// Who failed first in each job that failed, and why; of many jobs the first hundred that failed.
     pub(crate) failures: Vec<JobFailureDocument>,
->>>>>>> main
     /// The whole configuration, with every layer applied.
     pub(crate) document: serde_json::Value,
     /// For each leaf of the document, by its path: where it was set.
