@@ -100,7 +100,7 @@ mod tests {
             cpu: f64::from(number % 2),
             memory: u64::from(number),
             gpus: vec![GpuSample {
-                utilization: (number % 2 == 0).then_some(80.0),
+                utilization: number.is_multiple_of(2).then_some(80.0),
                 memory: u64::from(number),
             }],
             ..Sample::default()
