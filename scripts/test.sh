@@ -115,6 +115,16 @@ PROGRAMS
     fi
 }
 
+# PyTorch and Ray, for the tests of launchers: 600 MB that only CI fetches by itself.
+find_frameworks() {
+    scripts/frameworks.sh where torch ray >/dev/null 2>&1 && return
+    if [[ ${CI:-} == true ]]; then
+        step "PyTorch and Ray" scripts/frameworks.sh install torch ray
+    else
+        skip "tests with PyTorch and Ray" "one of them (scripts/frameworks.sh install torch ray)"
+    fi
+}
+
 # rustfmt and clippy come with Rust, but not with every way of installing it.
 has_component() {
     cargo "$1" --version >/dev/null 2>&1 && return
@@ -168,6 +178,7 @@ documentation() {
 
 find_programs
 find_places
+find_frameworks
 step "Python sources" python_compiles
 if has_component fmt rustfmt; then step "format" cargo fmt --all --check; else skip "format" rustfmt; fi
 if has_component clippy clippy; then

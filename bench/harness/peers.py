@@ -86,6 +86,14 @@ class Environments:
     def program(self, peer: Peer, name: str) -> str:
         return os.path.join(self.folder(peer), "bin", name)
 
+    def framework(self, name: str, repository: str) -> str:
+        """The environment with PyTorch or Ray that the tests use too (scripts/frameworks.sh); raises NotMeasured."""
+        script = os.path.join(repository, "scripts", "frameworks.sh")
+        command = [script, "install" if self.wanted else "where", name]
+        folder = measure.run(command, timeout=1800).output.strip()
+        self.versions[name] = _installed_version(folder, Peer(name, [name], ""))
+        return folder
+
     @contextlib.contextmanager
     def driver(self, peer: Peer, work: str) -> Iterator["Driver"]:
         driver = Driver(self, peer, work)

@@ -1,6 +1,6 @@
 """One file a section, each with `measured(bench)`, which answers with a `report.Section`; in the report's order."""
 
-from . import agent, chain, graph, jobs, listing, logs, memory, packing, python, samples, slurm, start
+from . import agent, chain, graph, jobs, launchers, listing, logs, memory, packing, python, samples, slurm, start
 
 SECTIONS = {
     "start": start,
@@ -15,4 +15,5 @@ SECTIONS = {
     "samples": samples,
     "python": python,
     "slurm": slurm,
+    "launchers": launchers,
 }

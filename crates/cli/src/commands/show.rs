@@ -67,8 +67,8 @@ pub(crate) fn run(args: ShowArgs, surroundings: &Surroundings) -> Result<Outcome
         code: record.get("code").cloned().unwrap_or_default(),
         surroundings: record.get("surroundings").cloned().unwrap_or_default(),
         nodes: nodes(&view),
-        usage: used(&view),
         failures: failures(&view),
+        usage: used(&view),
         document: record.get("document").cloned().unwrap_or_default(),
         provenance: record.get("provenance").cloned().unwrap_or_default(),
         repeats: record.get("repeats").filter(|id| !id.is_null()).cloned(),
@@ -350,11 +350,11 @@ impl Show for Origins {
                     .collect::<Vec<_>>()
                     .join("\n         "),
             ),
-            ("used", used_lines(&document.usage).join("\n         ")),
             (
                 "failed",
                 failure_lines(&document.failures).join("\n         "),
             ),
+            ("used", used_lines(&document.usage).join("\n         ")),
             ("folder", document.dir.clone()),
             ("mizzen", document.version.clone()),
             ("plan", document.fingerprint.clone()),

@@ -67,10 +67,10 @@ pub(crate) struct AttemptDocument {
     pub(crate) nodes: Vec<String>,
     /// The path of its log on this machine: of the rank that failed first, else of rank 0.
     pub(crate) log: Option<String>,
-    /// What it used, so far or in all; null where that is not known.
-    pub(crate) usage: Option<Usage>,
     /// Who failed first, and why; null if no rank failed.
     pub(crate) failure: Option<Failure>,
+    /// What it used, so far or in all; null where that is not known.
+    pub(crate) usage: Option<Usage>,
 }
 
 impl StatusDocument {
@@ -129,8 +129,8 @@ impl AttemptDocument {
             ended: attempt.ended.map(|time| time.to_text()),
             nodes: attempt.nodes.to_vec(),
             log: (attempt.started.is_some() || attempt.record.is_some()).then(|| log.into_string()),
-            usage: attempt.usage.as_deref().cloned(),
             failure: attempt.record.as_ref().and_then(Failure::of),
+            usage: attempt.usage.as_deref().cloned(),
         }
     }
 }
@@ -210,10 +210,10 @@ pub(crate) struct ShowDocument {
     pub(crate) surroundings: serde_json::Value,
     /// The machines that jobs ran on elsewhere, as far as their records are here.
     pub(crate) nodes: Vec<serde_json::Value>,
-    /// What the last attempt of each job used, so far or in all, by the job's name.
-    pub(crate) usage: BTreeMap<String, Usage>,
     /// Who failed first in each job that failed, and why; of many jobs the first hundred that failed.
     pub(crate) failures: Vec<JobFailureDocument>,
+    /// What the last attempt of each job used, so far or in all, by the job's name.
+    pub(crate) usage: BTreeMap<String, Usage>,
     /// The whole configuration, with every layer applied.
     pub(crate) document: serde_json::Value,
     /// For each leaf of the document, by its path: where it was set.
