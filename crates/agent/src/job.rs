@@ -465,7 +465,7 @@ impl JobInHand {
             .filter(|_| running && self.verdict.reason().is_none());
         let kill_at = self.kill_at.filter(|_| running);
         let sweep_at = self.sweep.as_ref().map(Sweep::deadline);
-        let sample_at = running.then(|| self.sampling.deadline());
+        let sample_at = (!self.live.is_empty()).then(|| self.sampling.deadline());
         [timeout_at, kill_at, self.heartbeat_at, sweep_at, sample_at]
             .into_iter()
             .chain(self.world_deadlines())

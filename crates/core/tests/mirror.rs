@@ -212,6 +212,8 @@ async fn grows(scene: Scene) {
     scene.write("early/attempts/1/rank-0.log", b"and no end");
     scene.write("early/attempts/1/rank-1.log", b"\0\xff\r");
     scene.write("early/attempts/12/rank-7.log", b"next\n");
+    scene.write("early/attempts/1/samples-rank-0.jsonl", b"{}\n");
+    scene.write("early/attempts/1/samples-of mine.jsonl", b"is not copied");
     scene.write("early/attempts/1/heartbeat", b"is not copied");
     scene.write("early/attempts/odd/rank-0.log", b"is not copied");
     scene.arrives("late/attempts/1/rank-0.log", &bytes).await;
@@ -223,6 +225,9 @@ async fn grows(scene: Scene) {
         .await;
     scene
         .arrives("early/attempts/12/rank-7.log", b"next\n")
+        .await;
+    scene
+        .arrives("early/attempts/1/samples-rank-0.jsonl", b"{}\n")
         .await;
     scene.rename("early/attempts/1/exit.json", b"{\"a\":1}\n");
     scene
@@ -243,7 +248,15 @@ async fn grows(scene: Scene) {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(names, ["exit.json", "rank-0.log", "rank-1.log"]);
+    assert_eq!(
+        names,
+        [
+            "exit.json",
+            "rank-0.log",
+            "rank-1.log",
+            "samples-rank-0.jsonl"
+        ]
+    );
     assert!(!scene.here().join("early/attempts/odd").exists());
     let mode = |path: &str| {
         fs::metadata(scene.here().join(path))

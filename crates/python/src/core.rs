@@ -8,7 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use mizzen_core::config::{Format, Layer, Origin, overrides};
 use mizzen_core::context::{Agent, Context, FixedId, RandomIds, SystemClock};
 use mizzen_core::executor;
-use mizzen_core::logs::Selection;
+use mizzen_core::logs::{Selection, add_usage};
 use mizzen_core::model::{CancelMode, ExperimentId};
 use mizzen_core::packager::{self, Packager};
 use mizzen_core::store::{Filter, Store};
@@ -147,7 +147,8 @@ impl Core {
     fn status(&self, py: Python<'_>, id: &str) -> PyResult<String> {
         py.detach(|| {
             let (store, id) = self.find(id)?;
-            let view = store.view(&id)?;
+            let mut view = store.view(&id)?;
+            add_usage(&store, &mut view)?;
             let plan = store.plan_without_jobs(&id)?;
             text(&status::document(&view, &plan))
         })

@@ -69,5 +69,6 @@ fn attempt(view: &ExperimentView, job: &JobView, attempt: &AttemptView) -> Value
         "dir": dir,
         "log": log,
         "record": record,
+        "usage": attempt.usage,
     })
 }

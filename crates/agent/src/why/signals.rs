@@ -6,15 +6,15 @@ use super::WhyKind;
 pub(super) fn meaning(signal: i32) -> (WhyKind, &'static str) {
     // The numbers are those of Linux on x86 and ARM; records are read everywhere.
     match signal {
-        1 => (WhyKind::Terminated, "ended by SIGHUP from outside"),
-        2 => (WhyKind::Interrupted, "interrupted by SIGINT from outside"),
-        3 => (WhyKind::Terminated, "ended by SIGQUIT from outside"),
+        1 => (WhyKind::Terminated, "ended by SIGHUP"),
+        2 => (WhyKind::Interrupted, "interrupted by SIGINT"),
+        3 => (WhyKind::Terminated, "ended by SIGQUIT"),
         4 => (WhyKind::IllegalInstruction, "illegal instruction"),
         5 => (WhyKind::Fault, "stopped at a trap (SIGTRAP)"),
         6 => (WhyKind::Aborted, "aborted (SIGABRT)"),
         7 => (WhyKind::BusError, "bus error"),
         8 => (WhyKind::Fault, "arithmetic error (SIGFPE)"),
-        9 => (WhyKind::Killed, "killed by SIGKILL from outside"),
+        9 => (WhyKind::Killed, "killed by SIGKILL"),
         10 => (
             WhyKind::Terminated,
             "ended by SIGUSR1, which it did not handle",
@@ -32,7 +32,7 @@ pub(super) fn meaning(signal: i32) -> (WhyKind, &'static str) {
             WhyKind::Terminated,
             "ended by SIGALRM, which it did not handle",
         ),
-        15 => (WhyKind::Terminated, "ended by SIGTERM from outside"),
+        15 => (WhyKind::Terminated, "ended by SIGTERM"),
         24 => (
             WhyKind::TimeLimit,
             "its limit of processor time was over (SIGXCPU)",

@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 
 use mizzen_agent::protocol::World;
 use mizzen_agent::record::{FirstFailure, Outcome, RankExit, Restart};
-use mizzen_agent::why::Why as Reason;
-use mizzen_agent::why::WhyKind;
+use mizzen_agent::why::{Why as Reason, WhyKind};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{now_micros, seconds};

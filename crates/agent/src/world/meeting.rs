@@ -5,13 +5,15 @@
 //! node n    reads that file as soon as it is there ──▶ connects ──▶ {"token", "node", "host"} first
 //! ```
 //!
+//! Addresses are numbers: names would need a resolver, which a program without shared libraries does not have, and which nodes
+//! may not agree with. The node tells all that it has, the one that the place named first.
 //! The token is what makes a node believe another: only who can read the attempt's folder has it. Nothing here waits; what is not
 //! there yet is tried again at [`Link::deadline`].
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -33,7 +35,7 @@ const STRANGER_LIMIT: Duration = Duration::from_secs(10);
 /// The pause between two tries to connect, growing from the first to the last.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(500));
 /// How long one try may take.
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 
 /// What an agent says first.
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,7 +48,7 @@ struct Hello {
 /// Where to meet.
 #[derive(Debug, Serialize, Deserialize)]
 struct Place {
-    address: String,
+    addresses: Vec<IpAddr>,
     port: u16,
     token: String,
 }
@@ -86,11 +88,11 @@ pub(super) enum Link {
 impl Link {
     /// Listens, and tells where.
     pub(super) fn listen(folder: &Path, address: &str) -> io::Result<Link> {
-        let listener =
-            TcpListener::bind(("::", 0)).or_else(|_| TcpListener::bind(("0.0.0.0", 0)))?;
+        let listener = TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)))
+            .or_else(|_| TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))))?;
         listener.set_nonblocking(true)?;
         let place = Place {
-            address: address.to_owned(),
+            addresses: addresses(address),
             port: listener.local_addr()?.port(),
             token: token()?,
         };
@@ -285,11 +287,9 @@ fn said(node: u32, lines: &[String]) -> Vec<Heard> {
 
 fn connect(file: &Path, node: u32, host: &str) -> io::Result<Wire> {
     let place: Place = serde_json::from_slice(&fs::read(file)?)?;
-    let addresses: Vec<SocketAddr> = (place.address.as_str(), place.port)
-        .to_socket_addrs()?
-        .collect();
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for address in addresses {
+    for address in place.addresses {
+        let address = SocketAddr::new(address, place.port);
         match TcpStream::connect_timeout(&address, CONNECT_LIMIT) {
             Ok(stream) => {
                 let mut wire = Wire::new(stream)?;
@@ -305,6 +305,36 @@ fn connect(file: &Path, node: u32, host: &str) -> io::Result<Wire> {
         }
     }
     Err(last)
+}
+
+/// By which others may reach this node, the likeliest first: what the place calls it, its own addresses, itself.
+fn addresses(named: &str) -> Vec<IpAddr> {
+    let mut addresses: Vec<IpAddr> = named.parse().into_iter().collect();
+    let mut own = Vec::new();
+    for interface in nix::ifaddrs::getifaddrs().into_iter().flatten() {
+        let Some(address) = interface.address else {
+            continue;
+        };
+        own.extend(
+            address
+                .as_sockaddr_in()
+                .map(|address| IpAddr::V4(address.ip())),
+        );
+        // Those of one link alone would need its number.
+        own.extend(
+            { address.as_sockaddr_in6() }
+                .map(|address| address.ip())
+                .filter(|address| !address.is_unicast_link_local())
+                .map(IpAddr::V6),
+        );
+    }
+    own.sort_by_key(IpAddr::is_loopback);
+    for address in own {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    addresses
 }
 
 fn token() -> io::Result<String> {
@@ -416,6 +446,18 @@ mod tests {
             }
         }
         all
+    }
+
+    #[test]
+    fn a_node_tells_the_named_address_first_and_itself_last() {
+        let told = addresses("192.0.2.7");
+        assert_eq!(told.first(), Some(&"192.0.2.7".parse().unwrap()));
+        assert!(told.last().unwrap().is_loopback(), "{told:?}");
+        assert!(
+            addresses("n1.cluster")
+                .iter()
+                .all(|address| *address != IpAddr::from([192, 0, 2, 7]))
+        );
     }
 
     #[test]

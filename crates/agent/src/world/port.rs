@@ -5,6 +5,7 @@
 //! Pitfall: a server that does not set SO_REUSEADDR can't take a port that is held so.
 
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
 use nix::errno::Errno;
@@ -108,7 +109,7 @@ fn bind<A>(socket: &OwnedFd, address: &A) -> io::Result<u16> {
 
 /// Somebody on this machine listens there already.
 fn is_listened_on(port: u16) -> bool {
-    std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+    TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).is_ok()
 }
 
 /// The lines say that this port was somebody else's when a rank wanted to listen on it.

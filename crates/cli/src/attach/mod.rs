@@ -379,7 +379,8 @@ impl<'a> Attached<'a> {
         };
         if self.args.json {
             return Ok(
-                Outcome::show(ExperimentStatus::of(self.board.view), true).with_status(status)
+                Outcome::show(ExperimentStatus::of(&self.store, self.board.view)?, true)
+                    .with_status(status),
             );
         }
         Ok(Outcome::done(status))

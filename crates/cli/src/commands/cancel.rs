@@ -61,7 +61,7 @@ pub(crate) fn run(args: CancelArgs, surroundings: &Surroundings) -> Result<Outco
             }
         ));
         return Ok(if args.json {
-            Outcome::show(ExperimentStatus::of(view), true)
+            Outcome::show(ExperimentStatus::of(&store, view)?, true)
         } else {
             Outcome::done(crate::report::Status::Succeeded)
         });
@@ -92,7 +92,7 @@ pub(crate) fn run(args: CancelArgs, surroundings: &Surroundings) -> Result<Outco
         }
     }
     if args.json {
-        return Ok(Outcome::show(ExperimentStatus::of(view), true));
+        return Ok(Outcome::show(ExperimentStatus::of(&store, view)?, true));
     }
     let verb = if args.no_wait {
         "asked to end"

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use mizzen_core::logs::{self, Mirroring, Selection};
-use mizzen_core::model::ExperimentId;
+use mizzen_core::model::{ExperimentId, JobState};
 use mizzen_core::store::{ExperimentView, JobView, Store};
 use mizzen_core::watch::ensure_supervised;
 use regex::bytes::Regex;
@@ -12,7 +12,9 @@ use regex::bytes::Regex;
 use crate::attach::{SUPERVISION_CHECK, rest};
 use crate::complete;
 use crate::render::Outcome;
+use crate::render::experiment::failure_of;
 use crate::render::log_lines::{Following, Form, LogLines};
+use crate::render::text::printable;
 use crate::report::{Report, Status};
 use crate::select::{self, ExperimentOrLatest};
 use crate::surroundings::Surroundings;
@@ -22,7 +24,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Shows what jobs wrote
 ///
-/// With one job and one rank the bytes are shown as they are; with several, each line stands behind its job's name.
+/// With one job and one rank the bytes are shown as they are; with several, each line stands behind its job's name. A line that
+/// several ranks of a job wrote close together is shown once, behind the numbers of all of them.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -53,6 +56,9 @@ pub(crate) struct LogsArgs {
     /// Lines as they are, without the job's name
     #[arg(long)]
     no_prefix: bool,
+    /// Show what several ranks wrote alike once for each of them
+    #[arg(long)]
+    no_fold: bool,
     /// Print each line as a JSON object (schema: `mizzen schema logs`)
     #[arg(long, conflicts_with = "no_prefix")]
     json: bool,
@@ -89,15 +95,23 @@ pub(crate) fn run(args: LogsArgs, surroundings: &Surroundings) -> Result<Outcome
         tail: args.tail,
         grep: args.grep,
     };
+    let fold = form.can_fold() && !args.no_fold && args.rank.is_none();
     if args.follow {
-        follow(&store, &id, view, selection, form, surroundings)?;
+        let chosen = selection.jobs.clone();
+        let view = follow(&store, &id, view, selection, form, fold, surroundings)?;
+        tell_failures(&view, &chosen, form, surroundings);
         return Ok(Outcome::done(Status::Succeeded));
     }
     bring(&store, &id, &view, &selection.jobs, surroundings)?;
-    let read = LogLines::of_jobs(form, &view, &selection.jobs)
-        .show(&surroundings.output, |sink| {
-            logs::read(&view, &selection, sink)
-        })?;
+    let lines = LogLines::of_jobs(form, &view, &selection.jobs);
+    let output = &surroundings.output;
+    let read = if fold {
+        let mut lines = lines.with_room_for_ranks(&view, &selection.jobs);
+        lines.show_folded(output, |sink| logs::read_folded(&view, &selection, sink))?
+    } else {
+        let mut lines = lines;
+        lines.show(output, |sink| logs::read(&view, &selection, sink))?
+    };
     if read == 0 {
         surroundings
             .output
@@ -108,7 +122,37 @@ pub(crate) fn run(args: LogsArgs, surroundings: &Surroundings) -> Result<Outcome
                 .hint(&format!("`mizzen logs -f {id}` waits for it"));
         }
     }
+    tell_failures(&view, &selection.jobs, form, surroundings);
     Ok(Outcome::done(Status::Succeeded))
+}
+
+/// The reasons of at most so many failures are told.
+const REASONS: usize = 3;
+
+/// Why the chosen jobs failed, where it was found out: the reason may stand far above, or in another rank's log.
+fn tell_failures(view: &ExperimentView, chosen: &[u32], form: Form, surroundings: &Surroundings) {
+    if form == Form::Json {
+        return;
+    }
+    let jobs = view
+        .jobs
+        .iter()
+        .filter(|job| job.state == JobState::Failed)
+        .filter(|job| chosen.is_empty() || chosen.contains(&job.index));
+    let failures = jobs.filter_map(|job| {
+        let failure = failure_of(job.attempts.last()?)?;
+        failure.reason.as_ref()?;
+        Some((job, failure))
+    });
+    for (job, failure) in failures.take(REASONS) {
+        let words = printable(failure.words.as_deref().unwrap_or_default());
+        surroundings
+            .output
+            .say(&format!("mizzen: {} failed: {words}", job.name));
+        if let Some(hint) = failure.hint {
+            surroundings.output.hint(&printable(&hint));
+        }
+    }
 }
 
 /// Brings here what the jobs have written elsewhere, unless all of it is here.
@@ -129,19 +173,24 @@ fn bring(
     Ok(())
 }
 
+/// Shows what is written until the jobs have ended; answers with what the experiment was then.
 fn follow(
     store: &Store,
     id: &ExperimentId,
     mut view: ExperimentView,
     selection: Selection,
     form: Form,
+    fold: bool,
     surroundings: &Surroundings,
-) -> Result<(), Report> {
+) -> Result<ExperimentView, Report> {
     let output = &surroundings.output;
     let chosen = selection.jobs.clone();
     let plan = store.plan_without_jobs(id)?;
     let mirroring = Mirroring::start(&surroundings.context, plan, &view, &chosen);
     let mut following = Following::new(&view, selection, form, mirroring);
+    if fold {
+        following = following.folded(&view, &chosen);
+    }
     let mut version = store.data_version()?;
     let mut supervised = Instant::now();
     loop {
@@ -154,7 +203,8 @@ fn follow(
             .all(|job| job.state.is_final())
             || view.summary.is_over()
         {
-            return following.finish(&view, output);
+            following.finish(&view, output)?;
+            return Ok(view);
         }
         rest(following.descriptor(), PAUSE);
         following.seen();

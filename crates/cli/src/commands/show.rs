@@ -1,5 +1,7 @@
 //! `mizzen show`: what an experiment was made from.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use serde_json::Value;
 
@@ -7,11 +9,12 @@ use crate::render::documents::{JobFailureDocument, Layout, ShowDocument, json};
 use crate::render::experiment::failure_of;
 use crate::render::text::{bytes, count, printable, width};
 use crate::render::time::date;
-use crate::render::{Outcome, Show, View, style};
+use crate::render::{Outcome, Show, View, style, usage};
 use crate::report::Report;
 use crate::select::{self, ExperimentOrLatest};
 use crate::surroundings::Surroundings;
-use mizzen_core::model::{JobState, Timestamp};
+use mizzen_core::logs::add_usage;
+use mizzen_core::model::{JobState, Timestamp, Usage};
 use mizzen_core::store::ExperimentView;
 
 /// Shows an experiment's configuration, and where each value was set
@@ -31,7 +34,8 @@ pub(crate) struct ShowArgs {
 pub(crate) fn run(args: ShowArgs, surroundings: &Surroundings) -> Result<Outcome, Report> {
     let store = select::open(surroundings)?;
     let id = select::experiment(&store, &args.experiment.experiment)?;
-    let view = store.view(&id)?;
+    let mut view = store.view(&id)?;
+    add_usage(&store, &mut view)?;
     let record = store.document(&id)?;
     let text = |name: &str| {
         record
@@ -64,6 +68,7 @@ pub(crate) fn run(args: ShowArgs, surroundings: &Surroundings) -> Result<Outcome
         surroundings: record.get("surroundings").cloned().unwrap_or_default(),
         nodes: nodes(&view),
         failures: failures(&view),
+        usage: used(&view),
         document: record.get("document").cloned().unwrap_or_default(),
         provenance: record.get("provenance").cloned().unwrap_or_default(),
         repeats: record.get("repeats").filter(|id| !id.is_null()).cloned(),
@@ -76,6 +81,42 @@ pub(crate) fn run(args: ShowArgs, surroundings: &Surroundings) -> Result<Outcome
         },
         args.json,
     ))
+}
+
+/// What the last attempts used.
+fn used(view: &ExperimentView) -> BTreeMap<String, Usage> {
+    let used = view.jobs.iter().filter_map(|job| {
+        let usage = job.attempts.last()?.usage.as_deref()?;
+        Some((job.name.clone(), usage.clone()))
+    });
+    used.collect()
+}
+
+/// Of so many jobs it is told what they used.
+const MOST_USED: usize = 20;
+
+/// What jobs used, in words. Of several jobs those that ran too short for samples are left out.
+fn used_lines(usage: &BTreeMap<String, Usage>) -> Vec<String> {
+    if let [usage] = usage.values().collect::<Vec<_>>()[..] {
+        return usage::lines(usage);
+    }
+    let sampled: Vec<_> = usage
+        .iter()
+        .filter(|(_, usage)| usage.samples > 0)
+        .collect();
+    let mut lines = Vec::new();
+    for (name, usage) in sampled.iter().take(MOST_USED) {
+        let mut of_job = usage::lines(usage).into_iter();
+        lines.extend(of_job.next().map(|first| format!("{name}: {first}")));
+        lines.extend(of_job.map(|line| format!("  {line}")));
+    }
+    if sampled.len() > MOST_USED {
+        lines.push(format!(
+            "… and {}; `--json` has every one",
+            count(sampled.len() - MOST_USED, "more job")
+        ));
+    }
+    lines
 }
 
 /// So many jobs' records are read for the machines that they ran on.
@@ -313,6 +354,7 @@ impl Show for Origins {
                 "failed",
                 failure_lines(&document.failures).join("\n         "),
             ),
+            ("used", used_lines(&document.usage).join("\n         ")),
             ("folder", document.dir.clone()),
             ("mizzen", document.version.clone()),
             ("plan", document.fingerprint.clone()),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use mizzen_core::logs::add_usage;
 use mizzen_core::model::ExperimentId;
 use mizzen_core::store::Store;
 use mizzen_core::watch::ensure_supervised;
@@ -15,7 +16,7 @@ use crate::report::Report;
 use crate::select::{self, ExperimentOrLatest};
 use crate::surroundings::Surroundings;
 
-/// Up to so many jobs the plan is read too, for the budgets of attempts.
+/// Up to so many jobs the plan is read too, for the budgets of attempts, and what they used.
 const WITH_BUDGETS: usize = 200;
 
 /// Shows how an experiment's jobs are doing
@@ -53,7 +54,11 @@ pub(crate) fn run(args: StatusArgs, surroundings: &Surroundings) -> Result<Outco
     if args.watch {
         watch(&args, &store, &id, surroundings)?;
     }
-    Ok(Outcome::show(status(&store, &id, args.all)?, args.json))
+    if args.json {
+        let status = ExperimentStatus::of(&store, store.view(&id)?)?;
+        return Ok(Outcome::show(status, true));
+    }
+    Ok(Outcome::show(status(&store, &id, args.all)?, false))
 }
 
 /// Whoever looks at an experiment that lost its supervisor brings it back; where that can't be (a read-only home), looking
@@ -75,7 +80,10 @@ pub(crate) fn status(
     id: &ExperimentId,
     all: bool,
 ) -> Result<ExperimentStatus, Report> {
-    let view = store.view(id)?;
+    let mut view = store.view(id)?;
+    if view.jobs.len() <= WITH_BUDGETS {
+        add_usage(store, &mut view)?;
+    }
     let budgets = if view.jobs.len() <= WITH_BUDGETS {
         store.plan(id).ok().map(|plan| {
             plan.jobs

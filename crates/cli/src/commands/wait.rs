@@ -65,7 +65,7 @@ pub(crate) fn run(args: WaitArgs, surroundings: &Surroundings) -> Result<Outcome
     let view = store.view(&id)?;
     let status = outcome_status(&view);
     if args.json {
-        return Ok(Outcome::show(ExperimentStatus::of(view), true).with_status(status));
+        return Ok(Outcome::show(ExperimentStatus::of(&store, view)?, true).with_status(status));
     }
     surroundings.output.say(&experiment::header(
         &view,

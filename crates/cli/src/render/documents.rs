@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use mizzen_core::model::{Cause, Failure, JobState};
+use mizzen_core::model::{Cause, Failure, JobState, Usage};
 use mizzen_core::store::{AttemptView, ExperimentSummary, ExperimentView, JobView};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -69,6 +69,8 @@ pub(crate) struct AttemptDocument {
     pub(crate) log: Option<String>,
     /// Who failed first, and why; null if no rank failed.
     pub(crate) failure: Option<Failure>,
+    /// What it used, so far or in all; null where that is not known.
+    pub(crate) usage: Option<Usage>,
 }
 
 impl StatusDocument {
@@ -128,6 +130,7 @@ impl AttemptDocument {
             nodes: attempt.nodes.to_vec(),
             log: (attempt.started.is_some() || attempt.record.is_some()).then(|| log.into_string()),
             failure: attempt.record.as_ref().and_then(Failure::of),
+            usage: attempt.usage.as_deref().cloned(),
         }
     }
 }
@@ -209,6 +212,8 @@ pub(crate) struct ShowDocument {
     pub(crate) nodes: Vec<serde_json::Value>,
     /// Who failed first in each job that failed, and why; of many jobs the first hundred that failed.
     pub(crate) failures: Vec<JobFailureDocument>,
+    /// What the last attempt of each job used, so far or in all, by the job's name.
+    pub(crate) usage: BTreeMap<String, Usage>,
     /// The whole configuration, with every layer applied.
     pub(crate) document: serde_json::Value,
     /// For each leaf of the document, by its path: where it was set.

@@ -1,13 +1,14 @@
 //! An experiment's jobs as people read them: the header line, the table of jobs, the report about a failure.
 
-use mizzen_core::model::{Cause, Failure, JobState, Timestamp};
-use mizzen_core::store::{AttemptView, ExperimentView, JobView, StateCounts};
+use mizzen_core::logs::add_usage;
+use mizzen_core::model::{Cause, Failure, JobState, Timestamp, Usage};
+use mizzen_core::store::{AttemptView, ExperimentView, JobView, StateCounts, Store, StoreError};
 
 use super::documents::{Layout, StatusDocument, json};
 use super::table::{Cell, Column, Table};
 use super::text::{count, cut, printable};
 use super::time::{ago, duration};
-use super::{Page, Show, View, style};
+use super::{Page, Show, View, style, usage};
 
 /// With more jobs than this, a terminal is shown the ones that need attention.
 const MANY_JOBS: usize = 50;
@@ -28,13 +29,20 @@ pub(crate) struct ExperimentStatus {
 }
 
 impl ExperimentStatus {
-    /// Without attempt budgets.
-    pub(crate) fn of(view: ExperimentView) -> ExperimentStatus {
-        ExperimentStatus {
+    /// Without attempt budgets, and with what each attempt used.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub(crate) fn of(
+        store: &Store,
+        mut view: ExperimentView,
+    ) -> Result<ExperimentStatus, StoreError> {
+        add_usage(store, &mut view)?;
+        Ok(ExperimentStatus {
             view,
             budgets: None,
             all: false,
-        }
+        })
     }
 }
 
@@ -101,6 +109,9 @@ impl ExperimentStatus {
             Column::new("ATTEMPT"),
             Column::new("EXECUTOR").may_be_cut(),
             Column::new("TIME").right(),
+            Column::new("CPU (PEAK)").right(),
+            Column::new("MEMORY (PEAK)").right(),
+            Column::new("GPU (PEAK)").right(),
             Column::new("DETAIL").may_be_cut(),
         ]);
         for job in jobs {
@@ -108,6 +119,8 @@ impl ExperimentStatus {
             let exit = last
                 .filter(|_| job.state.is_final())
                 .and_then(|attempt| attempt.exit_code);
+            let usage = last.and_then(|attempt| attempt.usage.as_deref());
+            let used = |cell: fn(&Usage) -> String| usage.map_or(String::new(), cell).into();
             let budget = self
                 .budgets
                 .as_ref()
@@ -124,6 +137,9 @@ impl ExperimentStatus {
                 last.and_then(|attempt| run_time(attempt, view.now))
                     .map_or(String::new(), duration)
                     .into(),
+                used(usage::processors),
+                used(usage::memory),
+                used(usage::gpus),
                 detail(job, view.now).into(),
             ]);
         }

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::time::Instant;
 
 use anstyle::{AnsiColor, Style};
-use mizzen_core::logs::{Followed, Follower, LogLine, Mirroring, Selection};
+use mizzen_core::logs::{
+    FoldedLine, FoldedSink, Folder, Followed, Follower, LogLine, Mirroring, Selection,
+};
 use mizzen_core::model::JobState;
 use mizzen_core::store::ExperimentView;
 
@@ -39,6 +42,56 @@ pub(crate) enum Form {
     Named,
     /// One JSON object a line.
     Json,
+}
+
+impl Form {
+    /// What stands before a line that these ranks wrote, of so many.
+    fn label(self, job: &str, ranks: &[u32], of: u32) -> Option<String> {
+        match self {
+            Form::Named if of > 1 => Some(format!("{job}[{}]", numbers(ranks))),
+            Form::Named => Some(job.to_owned()),
+            Form::Unchanged if of > 1 && ranks.len() > 1 => {
+                Some(format!("ranks {}", numbers(ranks)))
+            }
+            Form::Unchanged if of > 1 => Some(format!("rank {}", numbers(ranks))),
+            Form::Unchanged | Form::Bare | Form::Json => None,
+        }
+    }
+
+    /// Whether lines that several ranks wrote can be shown once: only where it can be said who wrote them.
+    pub(crate) const fn can_fold(self) -> bool {
+        matches!(self, Form::Unchanged | Form::Named)
+    }
+}
+
+/// The longest list of ranks that is shown whole.
+const LONGEST_NUMBERS: usize = 20;
+
+/// `0-7`, `0,2-5`; of many scattered ones the first and how many there are.
+fn numbers(ranks: &[u32]) -> String {
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for rank in ranks {
+        match runs.last_mut() {
+            Some((_, end)) if *end + 1 == *rank => *end = *rank,
+            _ => runs.push((*rank, *rank)),
+        }
+    }
+    let shown = |(first, last): &(u32, u32)| match last - first {
+        0 => first.to_string(),
+        _ => format!("{first}-{last}"),
+    };
+    let mut text = String::new();
+    for run in &runs {
+        let run = shown(run);
+        if text.len() + run.len() > LONGEST_NUMBERS {
+            return format!("{text}… ({} of them)", ranks.len());
+        }
+        if !text.is_empty() {
+            text.push(',');
+        }
+        text.push_str(&run);
+    }
+    text
 }
 
 /// Shows log lines.
@@ -80,14 +133,27 @@ impl LogLines {
         }
     }
 
-    /// Takes one line or piece; says whether it is time to write.
-    fn take(&mut self, line: &LogLine<'_>, page: &Page) -> bool {
-        let label = match self.form {
-            Form::Named if line.ranks > 1 => Some(format!("{}[{}]", line.job, line.rank)),
-            Form::Named => Some(line.job.to_owned()),
-            Form::Unchanged if line.ranks > 1 => Some(format!("rank {}", line.rank)),
-            Form::Unchanged | Form::Bare | Form::Json => None,
-        };
+    /// Leaves room for the labels of lines that all ranks of a job wrote.
+    pub(crate) fn with_room_for_ranks(mut self, view: &ExperimentView, chosen: &[u32]) -> LogLines {
+        let jobs = view
+            .jobs
+            .iter()
+            .filter(|job| chosen.is_empty() || chosen.contains(&job.index));
+        for job in jobs.filter(|job| job.ranks > 1) {
+            let ranks: Vec<u32> = (0..job.ranks).collect();
+            let label = self.form.label(&job.name, &ranks, job.ranks);
+            let width = label.as_deref().map_or(0, width);
+            if width <= WIDEST_LABEL {
+                self.widest = self.widest.max(width);
+            }
+        }
+        self
+    }
+
+    /// Takes one line or piece, and the ranks that wrote it; says whether it is time to write.
+    fn take(&mut self, folded: &FoldedLine<'_>, page: &Page) -> bool {
+        let line = &folded.line;
+        let label = self.form.label(line.job, folded.ranks, line.ranks);
         match (label, self.form) {
             (Some(label), form) => {
                 self.widest = self.widest.max(width(&label));
@@ -140,6 +206,23 @@ impl LogLines {
         output: &Output,
         read: impl FnOnce(&mut dyn FnMut(LogLine<'_>) -> io::Result<()>) -> io::Result<T>,
     ) -> Result<T, Report> {
+        self.show_folded(output, |sink| {
+            read(&mut |line| {
+                let ranks = &[line.rank];
+                sink(FoldedLine { line, ranks })
+            })
+        })
+    }
+
+    /// As [`LogLines::show`], of lines that may be of several ranks.
+    ///
+    /// # Errors
+    /// As [`LogLines::show`].
+    pub(crate) fn show_folded<T>(
+        &mut self,
+        output: &Output,
+        read: impl FnOnce(&mut FoldedSink<'_>) -> io::Result<T>,
+    ) -> Result<T, Report> {
         let mut failed = None;
         let answer = read(&mut |line| {
             if self.take(&line, &output.data) {
@@ -173,6 +256,8 @@ impl LogLines {
 #[derive(Debug)]
 pub(crate) struct Following {
     follower: Follower,
+    /// Brings together what several ranks write alike.
+    folder: Option<Folder>,
     lines: LogLines,
     /// Jobs that may have written more than was read since they ended.
     ended: BTreeSet<u32>,
@@ -191,9 +276,17 @@ impl Following {
         Following {
             lines: LogLines::of_jobs(form, view, &selection.jobs),
             follower: Follower::new(&view.dir, &Followed::all(view), selection),
+            folder: None,
             ended: BTreeSet::new(),
             mirroring,
         }
+    }
+
+    /// Shows lines that several ranks write alike, and close together, once.
+    pub(crate) fn folded(mut self, view: &ExperimentView, chosen: &[u32]) -> Following {
+        self.lines = self.lines.with_room_for_ranks(view, chosen);
+        self.folder = Some(Folder::new());
+        self
     }
 
     /// A job has ended, or may have: its log is read once more to its end.
@@ -208,6 +301,7 @@ impl Following {
     pub(crate) fn pump(&mut self, view: &ExperimentView, output: &Output) -> Result<bool, Report> {
         let Following {
             follower,
+            folder,
             lines,
             ended,
             mirroring,
@@ -223,10 +317,15 @@ impl Following {
                     .is_some_and(|job| !job.state.is_final() && job.state != JobState::Unsubmitted)
         };
         let pieces = lines.shows_pieces();
-        let news = lines.show(output, |sink| {
-            let news = follower.poll(&may_write, sink)?;
+        let news = lines.show_folded(output, |sink| {
+            let mut take = bring_together(folder.as_mut(), sink);
+            let news = follower.poll(&may_write, &mut take)?;
             if pieces {
-                follower.pieces(sink)?;
+                follower.pieces(&mut take)?;
+            }
+            drop(take);
+            if let Some(folder) = folder {
+                folder.hand_on(Instant::now(), sink)?;
             }
             Ok(news)
         })?;
@@ -249,9 +348,15 @@ impl Following {
             self.ended.extend(view.jobs.iter().map(|job| job.index));
         }
         let Following {
-            follower, lines, ..
+            follower,
+            folder,
+            lines,
+            ..
         } = self;
-        lines.show(output, |sink| follower.finish(sink))
+        lines.show_folded(output, |sink| {
+            follower.finish(&mut bring_together(folder.as_mut(), sink))?;
+            folder.as_mut().map_or(Ok(()), |folder| folder.finish(sink))
+        })
     }
 
     /// Readable when there is something new; to be followed by [`Following::seen`].
@@ -267,6 +372,23 @@ impl Following {
     /// The shown text ends without a line end.
     pub(crate) const fn is_open(&self) -> bool {
         self.lines.is_open()
+    }
+}
+
+/// Takes lines of single ranks: those of several go through the folder, if there is one.
+fn bring_together<'a>(
+    mut folder: Option<&'a mut Folder>,
+    sink: &'a mut FoldedSink<'_>,
+) -> impl FnMut(LogLine<'_>) -> io::Result<()> + 'a {
+    move |line| match &mut folder {
+        Some(folder) if line.ranks > 1 => {
+            folder.take(&line);
+            Ok(())
+        }
+        _ => {
+            let ranks = &[line.rank];
+            sink(FoldedLine { line, ranks })
+        }
     }
 }
 
@@ -293,7 +415,8 @@ mod tests {
     fn shown(form: Form, given: &[LogLine<'_>]) -> String {
         let mut lines = LogLines::new(form);
         for line in given {
-            lines.take(line, &Page::PLAIN);
+            let ranks = &[line.rank];
+            lines.take(&FoldedLine { line: *line, ranks }, &Page::PLAIN);
         }
         String::from_utf8_lossy(&lines.buffer).into_owned()
     }
@@ -307,7 +430,8 @@ mod tests {
         ];
         let mut lines = LogLines::new(Form::Unchanged);
         for line in &given {
-            lines.take(line, &Page::PLAIN);
+            let ranks = &[line.rank];
+            lines.take(&FoldedLine { line: *line, ranks }, &Page::PLAIN);
         }
         assert_eq!(lines.buffer, b"10%\r20%\r\xff\n\n");
     }
@@ -318,6 +442,23 @@ mod tests {
         assert_eq!(shown(Form::Unchanged, &given), "rank 0 │ x\nrank 1 │\n");
         assert_eq!(shown(Form::Named, &given), "a[0] │ x\ntrain[1] │\n");
         assert_eq!(shown(Form::Bare, &given), "x\n\n");
+    }
+
+    #[test]
+    fn lines_of_several_ranks_name_them() {
+        let mut lines = LogLines::new(Form::Unchanged);
+        for ranks in [&[0, 1, 2, 3][..], &[0, 2, 3], &[1]] {
+            let line = line("a", ranks[0], 4, b"x", true);
+            lines.take(&FoldedLine { line, ranks }, &Page::PLAIN);
+        }
+        let text = String::from_utf8_lossy(&lines.buffer).into_owned();
+        assert_eq!(text, "ranks 0-3 │ x\nranks 0,2-3 │ x\nrank 1      │ x\n");
+        assert_eq!(
+            Form::Named.label("train", &[0, 1, 2, 5], 8).as_deref(),
+            Some("train[0-2,5]")
+        );
+        let odd: Vec<u32> = (0..40).map(|number| 2 * number).collect();
+        assert_eq!(numbers(&odd), "0,2,4,6,8,10,12,14,16… (40 of them)");
     }
 
     #[test]

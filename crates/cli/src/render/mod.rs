@@ -11,6 +11,7 @@ pub(crate) mod log_lines;
 pub(crate) mod table;
 pub(crate) mod text;
 pub(crate) mod time;
+pub(crate) mod usage;
 
 use anstyle::Style;
 use mizzen_core::model::Timestamp;

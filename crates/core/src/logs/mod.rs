@@ -3,6 +3,7 @@
 //! ```text
 //! <experiment>/<job>/attempts/<n>/rank-<r>.log ─ select ─▶ read (tail, grep) ─▶ sink
 //!                                               └──────────▶ Follower: what is new, merged as it comes ─▶ sink
+//!                                 lines of several ranks ─ fold ─▶ those that are alike once
 //! <experiment>/<job>/attempts/<n>/samples-*.jsonl ─ usage ─▶ what runs has used so far
 //! another place's ─ remote: fetch, Mirroring ─▶ the same files here
 //! ```
@@ -11,6 +12,7 @@
 //! on without its line end. Pitfall: a line longer than [`LINE_LIMIT`] is handed on in pieces, so that one endless line
 //! costs no memory.
 
+mod fold;
 mod follow;
 mod read;
 mod redact;
@@ -18,8 +20,9 @@ mod remote;
 mod select;
 mod usage;
 
+pub use fold::{FoldedLine, FoldedSink, Folder};
 pub use follow::{Followed, Follower};
-pub use read::{LogLine, read};
+pub use read::{LogLine, read, read_folded};
 pub use redact::Redactor;
 pub use remote::{Mirroring, are_elsewhere, fetch, follow_places, may_be_incomplete};
 pub use select::{Selection, attempt_dir, rank_log};

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 
 use camino::Utf8Path;
 
+use super::fold::{Fold, FoldedLine, FoldedSink, Given};
 use super::select::{attempts, ranks, shown_ranks};
 use super::{LINE_LIMIT, Selection, rank_log};
 use crate::store::ExperimentView;
@@ -63,6 +64,190 @@ pub fn read(
         }
     }
     Ok(logs)
+}
+
+/// How many lines of each rank are compared with those of the others, at least and at most.
+const AHEAD: std::ops::RangeInclusive<usize> = 16..=256;
+/// And of all ranks together.
+const AHEAD_IN_ALL: usize = 32 * 1024;
+/// So many bytes of a log are read at once for that.
+const AHEAD_BYTES: usize = 1 << 20;
+
+/// Reads what [`read`] does, with lines that several ranks of an attempt wrote alike handed on once. Answers with how many logs
+/// there were.
+///
+/// # Errors
+/// A log can't be read, or the sink fails.
+pub fn read_folded(
+    view: &ExperimentView,
+    selection: &Selection,
+    sink: &mut FoldedSink<'_>,
+) -> std::io::Result<u32> {
+    let mut logs = 0;
+    for job in view.jobs.iter().filter(|job| selection.wants(job)) {
+        let attempt = selection
+            .attempt
+            .or_else(|| attempts(&view.dir, &job.name).last().copied());
+        let Some(attempt) = attempt else { continue };
+        let dir = super::attempt_dir(view, job, attempt);
+        let ranks = ranks(&dir, selection.rank);
+        let template = LogLine {
+            job: &job.name,
+            job_index: job.index,
+            attempt,
+            rank: 0,
+            ranks: shown_ranks(ranks.len(), job.ranks, selection),
+            bytes: &[],
+            ended: true,
+        };
+        logs += ranks.len() as u32;
+        if let [rank] = ranks[..] {
+            let template = LogLine { rank, ..template };
+            read_log(&rank_log(&dir, rank), selection, &template, &mut |line| {
+                sink(FoldedLine {
+                    line,
+                    ranks: &[rank],
+                })
+            })?;
+            continue;
+        }
+        fold_logs(&dir, &ranks, selection, &template, sink)?;
+    }
+    Ok(logs)
+}
+
+/// Reads the logs of several ranks beside each other, each as far ahead as is needed to see what belongs together.
+fn fold_logs(
+    dir: &Utf8Path,
+    ranks: &[u32],
+    selection: &Selection,
+    template: &LogLine<'_>,
+    sink: &mut FoldedSink<'_>,
+) -> std::io::Result<()> {
+    let ahead = (AHEAD_IN_ALL / ranks.len().max(1)).clamp(*AHEAD.start(), *AHEAD.end());
+    let mut readers = ranks
+        .iter()
+        .map(|rank| Ahead::open(rank_log(dir, *rank), *rank, selection))
+        .collect::<std::io::Result<Vec<Ahead>>>()?;
+    let mut fold = Fold::default();
+    loop {
+        for reader in &mut readers {
+            if !reader.at_end && fold.waiting(reader.rank) < reader.enough {
+                let lines = reader.lines(ahead, selection)?;
+                fold.add(reader.rank, lines, None);
+            }
+        }
+        let hungry = |fold: &Fold| {
+            readers
+                .iter()
+                .any(|reader| !reader.at_end && fold.waiting(reader.rank) < reader.enough)
+        };
+        let mut nothing_left = false;
+        while !hungry(&fold) {
+            if !fold.pop(template, sink)? {
+                nothing_left = true;
+                break;
+            }
+        }
+        if nothing_left && readers.iter().all(|reader| reader.at_end) {
+            return Ok(());
+        }
+    }
+}
+
+/// A log that is read some lines at a time, and is closed in between: there may be more of them than files may be open.
+struct Ahead {
+    path: camino::Utf8PathBuf,
+    rank: u32,
+    offset: u64,
+    /// What was chosen at once, because only the whole log tells which lines are its last.
+    chosen: std::collections::VecDeque<Given>,
+    at_end: bool,
+    /// With fewer lines of it waiting, more are to be read.
+    enough: usize,
+}
+
+impl Ahead {
+    fn open(path: camino::Utf8PathBuf, rank: u32, selection: &Selection) -> std::io::Result<Ahead> {
+        let mut ahead = Ahead {
+            path,
+            rank,
+            offset: 0,
+            chosen: std::collections::VecDeque::new(),
+            at_end: false,
+            enough: 1,
+        };
+        match (selection.tail, &selection.grep) {
+            (Some(count), None) => {
+                let start = File::open(&ahead.path)
+                    .and_then(|mut file| start_of_last_lines(&mut file, count));
+                ahead.offset = start.map_err(|error| ahead.named(&error))?;
+            }
+            (Some(_), Some(_)) => {
+                let template = LogLine {
+                    job: "",
+                    job_index: 0,
+                    attempt: 0,
+                    rank,
+                    ranks: 1,
+                    bytes: &[],
+                    ended: true,
+                };
+                let chosen = &mut ahead.chosen;
+                read_log(&ahead.path, selection, &template, &mut |line| {
+                    chosen.push_back(Given {
+                        bytes: line.bytes.to_vec(),
+                        ended: line.ended,
+                    });
+                    Ok(())
+                })?;
+                ahead.offset = u64::MAX;
+            }
+            (None, _) => {}
+        }
+        Ok(ahead)
+    }
+
+    fn named(&self, error: &std::io::Error) -> std::io::Error {
+        std::io::Error::new(error.kind(), format!("{}: {error}", self.path))
+    }
+
+    /// About so many of the next lines that are wanted; at the end fewer.
+    fn lines(&mut self, count: usize, selection: &Selection) -> std::io::Result<Vec<Given>> {
+        if self.offset == u64::MAX {
+            self.at_end = true;
+            return Ok(self.chosen.drain(..).collect());
+        }
+        self.read(count, selection)
+            .map_err(|error| self.named(&error))
+    }
+
+    fn read(&mut self, count: usize, selection: &Selection) -> std::io::Result<Vec<Given>> {
+        let mut file = File::open(&self.path)?;
+        file.seek(SeekFrom::Start(self.offset))?;
+        let mut reader = BufReader::with_capacity(BLOCK as usize, file);
+        let mut lines = Vec::new();
+        let mut bytes = 0;
+        while lines.len() < count && bytes < AHEAD_BYTES {
+            let mut line = Vec::new();
+            let read = (&mut reader)
+                .take(LINE_LIMIT as u64)
+                .read_until(b'\n', &mut line)?;
+            if read == 0 {
+                self.at_end = true;
+                break;
+            }
+            self.offset += read as u64;
+            let ended = line.pop_if(|byte| *byte == b'\n').is_some();
+            if selection.keeps(&line) {
+                bytes += line.len();
+                lines.push(Given { bytes: line, ended });
+            }
+        }
+        // Of very long lines fewer are enough.
+        self.enough = (lines.len() / 2).max(1);
+        Ok(lines)
+    }
 }
 
 fn read_log(

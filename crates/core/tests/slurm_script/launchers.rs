@@ -192,10 +192,7 @@ fn members_of_a_group_meet_at_their_own_first_nodes() {
     assert_eq!(endpoint("a"), "\"${head_node_ip}\":\"${MASTER_PORT}\"");
     assert_eq!(endpoint("b"), "\"${MASTER_ADDR}\":\"${MASTER_PORT}\"");
     let script = text(&sent, &sent.script);
-    assert!(
-        script.contains("worlds=('' '' '--per-node 1')"),
-        "{script}"
-    );
+    assert!(script.contains("worlds=('' '' '--per-node 1')"), "{script}");
     assert!(script.contains("\"port\":5002"), "{script}");
 }
 

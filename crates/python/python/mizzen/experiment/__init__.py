@@ -22,21 +22,37 @@ if TYPE_CHECKING:
     from mizzen.experiment.running import RunResult as RunResult
     from mizzen.experiment.running import run as run
     from mizzen.experiment.running import run_async as run_async
+    from mizzen.experiment.usage import GpuUsage as GpuUsage
+    from mizzen.experiment.usage import Usage as Usage
     from mizzen.experiment.watching import LogLine as LogLine
 
 _HOMES = {
     "Attempt": "job",
     "Dependency": "job",
     "Experiment": "experiment",
+    "GpuUsage": "usage",
     "Job": "job",
     "JobGroup": "job",
     "LogLine": "watching",
     "RunResult": "running",
+    "Usage": "usage",
     "run": "running",
     "run_async": "running",
 }
 
-__all__ = ["Attempt", "Dependency", "Experiment", "Job", "JobGroup", "LogLine", "RunResult", "run", "run_async"]
+__all__ = [
+    "Attempt",
+    "Dependency",
+    "Experiment",
+    "GpuUsage",
+    "Job",
+    "JobGroup",
+    "LogLine",
+    "RunResult",
+    "Usage",
+    "run",
+    "run_async",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mizzen.errors import ConfigError, ExperimentError
+from mizzen.experiment.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -54,6 +55,7 @@ class Attempt:
         log_path: the log of its rank 0, or of the rank that failed first; ``None`` before it began.
         dir: its folder, which holds the logs of all ranks.
         handle: what names it at its place.
+        usage: what it used, in all or so far; ``None`` where that is not known.
     """
 
     number: int
@@ -66,6 +68,7 @@ class Attempt:
     log_path: str | None
     dir: str
     handle: str | None
+    usage: Usage | None = None
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> Attempt:
@@ -81,6 +84,7 @@ class Attempt:
             log_path=document["log"],
             dir=document["dir"],
             handle=document["handle"],
+            usage=Usage.from_document(document["usage"]),
         )
 
 
@@ -226,6 +230,12 @@ class Job:
         """Its attempts so far, the first one first."""
         seen = self._seen()
         return [] if seen is None else [Attempt.from_document(one) for one in seen["attempts"]]
+
+    @property
+    def usage(self) -> Usage | None:
+        """What its last attempt used, in all or so far: processors, memory, bytes, GPUs."""
+        attempts = self.attempts
+        return attempts[-1].usage if attempts else None
 
     def __iter__(self) -> Iterator[Attempt]:
         return iter(self.attempts)
