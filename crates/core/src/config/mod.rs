@@ -25,6 +25,7 @@ pub mod document;
 pub mod duration;
 mod executors;
 pub mod interpolate;
+mod launchers;
 mod layers;
 pub mod literal;
 pub mod names;
@@ -109,6 +110,7 @@ pub fn load(
     ));
     let (errors, broken) = executors::resolve(&mut root);
     diagnostics.extend(errors);
+    diagnostics.extend(launchers::resolve(&mut root, &vocabulary.launchers));
     diagnostics.extend(schema::validate(&root, &schema));
     diagnostics.extend(check::check(&check::Subject {
         root: &root,

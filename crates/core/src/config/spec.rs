@@ -35,6 +35,10 @@ pub struct ExperimentSpec {
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "x-mizzen-format": "name" }))]
     pub executors: BTreeMap<String, ExecutorSpec>,
+    /// Launchers of your own, by name: words before the command (`command`), or a `kind` with settings.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("propertyNames" = { "x-mizzen-format": "name" }))]
+    pub launchers: BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
     /// What holds for every task that does not say otherwise.
     #[serde(default)]
     pub defaults: Defaults,

@@ -13,8 +13,12 @@
 //! through [`Site::quote`], which knows the macros too.
 
 mod command;
+mod fault_tolerance;
 mod nsys;
 mod ranks;
+mod slurm_ray;
+mod slurm_template;
+mod template;
 mod torchrun;
 
 use std::fmt::Debug;
@@ -26,8 +30,11 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 pub use command::Prefix;
+pub use fault_tolerance::FaultTolerance;
 pub use nsys::{Metrics, Profiler};
 pub use ranks::Ranks;
+pub use slurm_ray::SlurmRay;
+pub use slurm_template::SlurmTemplate;
 pub use torchrun::{Id, Torchrun};
 
 use crate::model::{Env, Role};
@@ -37,6 +44,12 @@ use crate::plan::JobFile;
 pub static LAUNCHERS: &[Entry] = &[
     entry::<Plain>(NONE, "the command itself, once for each process"),
     entry::<Torchrun>("torchrun", "PyTorch's launcher, one on each node"),
+    entry::<FaultTolerance>("ft", "NVIDIA's fault tolerance launcher, one on each node"),
+    entry::<SlurmTemplate>(SLURM_TEMPLATE, "a script of your own around the command"),
+    entry::<SlurmRay>(
+        SLURM_RAY,
+        "a Ray cluster over the nodes, with the command as its driver",
+    ),
     entry::<Ranks>(
         RANKS,
         "processes that Mizzen's agents start, join and end together",
@@ -48,8 +61,15 @@ pub static LAUNCHERS: &[Entry] = &[
 pub const NONE: &str = "none";
 /// The launcher in which agents start the processes.
 pub const RANKS: &str = "ranks";
+/// The launcher with a script of the user's.
+pub const SLURM_TEMPLATE: &str = "slurm_template";
+/// The launcher that makes a Ray cluster.
+pub const SLURM_RAY: &str = "slurm_ray";
 /// The launcher that puts words of the user's before the command.
 pub const COMMAND: &str = "command";
+
+/// The folder in a job's own for scripts that launchers write.
+const SCRIPTS: &str = "launcher";
 
 /// A launcher of the table.
 #[derive(Debug)]
@@ -230,6 +250,14 @@ pub enum LauncherError {
         /// Its name.
         launcher: String,
         /// What is wrong.
+        reason: String,
+    },
+    /// A script can't be made from its template.
+    #[error("the template of the launcher `{launcher}` is wrong: {reason}")]
+    Template {
+        /// Its name.
+        launcher: String,
+        /// Where and what, with the line shown.
         reason: String,
     },
     /// The place has not got what the launcher needs.

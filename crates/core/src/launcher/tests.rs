@@ -225,3 +225,107 @@ fn what_is_no_launcher_is_named() {
         "{words}"
     );
 }
+
+#[test]
+fn the_fault_tolerance_launchers_words_are_nemo_runs() {
+    let argv = |settings: Value| launch(&settings, &["python", "train.py"], &site(1, 2)).argv;
+    let tail = "--rdzv-backend c10d --rdzv-endpoint localhost:0 --rdzv-id mz-x-0-1 --nnodes 1 --nproc-per-node 2 --node-rank 0 \
+                --tee 3 train.py";
+    let golden = argv(json!({"kind": "ft", "rank_heartbeat_timeout": 60, "max_restarts": 3}));
+    assert_eq!(
+        golden.join(" "),
+        format!(
+            "sh /nemo_run/launcher/ft.sh /nemo_run/train_finished_flag /nemo_run/train_job_results $SLURM_NODEID \
+             ft_launcher --ft-rank_heartbeat_timeout 60.0 --max-restarts 3 {tail}"
+        )
+    );
+    assert!(argv(json!("ft")).join(" ").ends_with(&format!(
+        "ft_launcher --ignore-missing-fault-tol-cfg {tail}"
+    )));
+    // 0 is a value.
+    let zero =
+        argv(json!({"kind": "ft", "max_restarts": 0, "workload_check_interval": 0})).join(" ");
+    assert!(
+        zero.contains("ft_launcher --ft-workload_check_interval 0.0 --max-restarts 0 --rdzv"),
+        "{zero}"
+    );
+    let launched = launch(
+        &json!({"kind": "ft", "cfg_path": "/c.yml"}),
+        &["python", "t.py"],
+        &site(1, 1),
+    );
+    assert!(
+        launched
+            .env
+            .contains(&("FAULT_TOL_CFG_PATH".to_owned(), "/c.yml".to_owned()))
+    );
+    assert!(
+        !launched
+            .argv
+            .contains(&"--ignore-missing-fault-tol-cfg".to_owned())
+    );
+}
+
+#[test]
+fn values_in_templates_are_words_and_mistakes_are_shown() {
+    let script = |settings: Value| {
+        let mut all = json!({"kind": "slurm_template"});
+        all.as_object_mut()
+            .unwrap()
+            .extend(settings.as_object().unwrap().clone());
+        let launcher = Launcher::from_value(&all).unwrap();
+        let launched = launcher.launch(
+            &role(&["echo", "a b", "$x", "<&>"]),
+            &site(1, 1),
+            &Env::new(),
+        );
+        launched.map(|launched| (launched.argv.join(" "), launched.files[0].contents.clone()))
+    };
+    let (argv, text) = script(json!({
+        "template_inline": "a && b > c \"d\"\n{{ command }}\n{{ v }} {{ v|safe }} {{ n }} {{ argv|length }}{% if yes %}!{% endif %}\n",
+        "template_vars": {"v": "x; y", "n": 3, "yes": true},
+    }))
+    .unwrap();
+    assert_eq!(argv, "bash /nemo_run/launcher/script.sh");
+    assert_eq!(
+        text,
+        "a && b > c \"d\"\necho 'a b' '$x' '<&>'\n'x; y' x; y 3 4!\n"
+    );
+    let wrong = |text: &str| {
+        script(json!({"template_inline": text}))
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(
+        wrong("set -e\n\techo {{ nobody }}\n"),
+        "the template of the launcher `slurm_template` is wrong: template_inline:2:10: undefined value: `nobody` is undefined\n\
+         2 | \techo {{ nobody }}\n  | \t        ^^^^^^"
+    );
+    let unclosed = wrong("one\ntwo {% if x %}\nthree {{ y \n");
+    assert!(unclosed.contains("template_inline:"), "{unclosed}");
+    assert!(
+        unclosed.contains(" | ") && unclosed.contains('^'),
+        "{unclosed}"
+    );
+    let none = script(json!({})).unwrap_err().to_string();
+    assert!(
+        none.contains("it needs `template_path` or `template_inline`"),
+        "{none}"
+    );
+    let nowhere = Site {
+        quote: None,
+        ..site(1, 1)
+    };
+    for kind in [SLURM_TEMPLATE, SLURM_RAY] {
+        let launcher = Launcher::from_value(&json!(kind)).unwrap();
+        let error = launcher
+            .launch(&role(&["x"]), &nowhere, &Env::new())
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("a place where a script can replace the command"),
+            "{error}"
+        );
+    }
+}

@@ -1,7 +1,7 @@
 //! A new experiment: its folder, its document, its rows.
 
 use super::provenance::PATCH;
-use super::{Prepared, SubmitError};
+use super::{Prepared, SubmitError, launchers};
 use crate::context::{Context, create_private_dir, write_file};
 use crate::store::Store;
 
@@ -11,7 +11,7 @@ use crate::store::Store;
 /// experiment's folder; what was not committed of its code as [`PATCH`].
 ///
 /// # Errors
-/// The id is taken, or the home can't be written; nothing is left behind then.
+/// A launcher's program is not there, the id is taken, or the home can't be written; nothing is left behind then.
 pub fn create(
     context: &Context,
     store: &mut Store,
@@ -19,6 +19,7 @@ pub fn create(
     command: &[String],
 ) -> Result<(), SubmitError> {
     let (plan, id) = (&prepared.plan, &prepared.id);
+    launchers::check_tools(context, plan)?;
     let document = &prepared.record(context, command);
     let dir = context.experiment_dir(&plan.title, id);
     let made = || {

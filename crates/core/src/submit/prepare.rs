@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::provenance::{self, Collected};
 use super::repro::Pinned;
-use super::{SubmitError, package};
+use super::{SubmitError, launchers, package};
 use crate::config::{self, Format, Layer, Loaded, Origin, Override};
 use crate::context::Context;
 use crate::executor;
@@ -123,6 +123,9 @@ pub enum PrepareError {
     /// The configuration is right and can't be planned.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// A task can't be started by its launcher.
+    #[error(transparent)]
+    Launcher(#[from] launchers::TaskLauncherError),
 }
 
 /// The layers below the experiment: the user's `executors.toml`, and the project's `mizzen.toml`, looked for from `base` up
@@ -203,7 +206,8 @@ pub fn prepare(context: &Context, preparation: &Preparation<'_>) -> Result<Prepa
         environment: &environment,
         macros: &vocabulary.macros,
     };
-    let plan = plan::plan(&loaded.spec, &inputs)?;
+    let mut plan = plan::plan(&loaded.spec, &inputs)?;
+    launchers::settle(&mut plan, preparation.base)?;
     let mut folders: Vec<Utf8PathBuf> = plan
         .executors
         .values()
