@@ -199,3 +199,68 @@ metadata = { note = "n" }
     session.write("taken.toml", &taken);
     assert_eq!(session.run(&["launch", "taken.toml"]).status, 2);
 }
+
+#[test]
+fn every_launcher_hands_on_arguments_as_they_are() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let session = Session::new();
+    let bin = session.workdir().join("a bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    for program in ["torchrun", "ft_launcher", "wrap", "python"] {
+        let path = bin.join(program);
+        let text = "#!/bin/sh\nuntil [ \"$1\" = t.py ]; do shift; done\nshift\nfor word; do printf '<%s>\\n' \"$word\"; done\n";
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let path = format!("{}:/usr/bin:/bin", bin.display());
+    for launcher in [
+        "'none'",
+        "'torchrun'",
+        "'ft'",
+        "'ranks'",
+        "'mine'",
+        "{ kind = 'ranks', max_restarts = 1 }",
+    ] {
+        let file = format!(
+            "title = 'hostile'\n[launchers.mine]\ncommand = ['wrap', '$x']\n[[tasks]]\nname = 't'\nlauncher = {launcher}\n\
+             env = {{ PATH = '{path}' }}\n\
+             run = ['python', 't.py', 'a b', \"it's\", '\"', '$$HOME', '`id`', \"line\\nline\", '', '*', '{{{{ x }}}}', '-n']\n"
+        );
+        let expected = [
+            "<a b>",
+            "<it's>",
+            "<\">",
+            "<$HOME>",
+            "<`id`>",
+            "<line",
+            "line>",
+            "<>",
+            "<*>",
+            "<{{ x }}>",
+            "<-n>",
+        ];
+        assert_eq!(output(&session, &file, "t"), expected, "{launcher}");
+    }
+}
+
+#[test]
+fn a_launchers_program_that_is_missing_is_named_before_anything_is_made() {
+    let session = Session::new().with("PATH", "/usr/bin:/bin");
+    let said = session.run(&["run", "--launcher", "ft", "--", "python", "t.py"]);
+    assert_eq!(said.status, 2, "{said:?}");
+    assert!(
+        said.stderr
+            .contains("its launcher needs `ft_launcher`, which is not on its PATH"),
+        "{said:?}"
+    );
+    assert_eq!(session.run(&["ls"]).stdout, "", "{said:?}");
+    let template = session.run(&["run", "--launcher", "slurm_template", "--", "true"]);
+    assert_eq!(template.status, 2, "{template:?}");
+    assert!(
+        template.stderr.contains(
+            "the launcher `slurm_template` needs a place where a script can replace the command"
+        ),
+        "{template:?}"
+    );
+}

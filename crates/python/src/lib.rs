@@ -29,6 +29,7 @@ fn extension(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<watch::Watch>()?;
     module.add_class::<logs::Logs>()?;
     module.add_function(wrap_pyfunction!(text::executor_kinds, module)?)?;
+    module.add_function(wrap_pyfunction!(text::launcher_kinds, module)?)?;
     module.add_function(wrap_pyfunction!(text::parse_override, module)?)?;
     module.add_function(wrap_pyfunction!(text::parse_value, module)?)?;
     module.add_function(wrap_pyfunction!(text::read_document, module)?)?;

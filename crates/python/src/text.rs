@@ -5,6 +5,7 @@ use mizzen_core::config::literal::{self, Literal};
 use mizzen_core::config::overrides::Step;
 use mizzen_core::config::{Failure, Format, Origin, Override, SourceMap};
 use mizzen_core::executor;
+use mizzen_core::launcher;
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
@@ -18,6 +19,16 @@ pub(crate) fn executor_kinds() -> String {
     let kinds: serde_json::Map<String, Value> = executor::registry()
         .iter()
         .map(|entry| (entry.kind.to_owned(), (entry.schema)()))
+        .collect();
+    Value::Object(kinds).to_string()
+}
+
+/// Every launcher with the JSON Schema of its settings, as JSON.
+#[pyfunction]
+pub(crate) fn launcher_kinds() -> String {
+    let kinds: serde_json::Map<String, Value> = launcher::LAUNCHERS
+        .iter()
+        .map(|entry| (entry.name.to_owned(), launcher::schema(entry)))
         .collect();
     Value::Object(kinds).to_string()
 }

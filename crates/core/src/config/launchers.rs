@@ -130,3 +130,105 @@ fn settle(node: &mut Node, named: &Table) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::{Format, Layer, Loaded, Origin, Vocabulary, load};
+
+    fn read(text: &str) -> Result<Loaded, String> {
+        let layer = Layer {
+            origin: Origin::File,
+            name: "e.toml".to_owned(),
+            format: Format::Toml,
+            text: text.to_owned(),
+        };
+        let vocabulary = Vocabulary {
+            executor_kinds: vec![super::super::ExecutorKind {
+                name: "local".to_owned(),
+                summary: String::new(),
+                schema: json!({"type": "object", "properties": {"launcher": {}}}),
+                mixed_groups: false,
+            }],
+            launchers: vec![
+                "none".to_owned(),
+                "torchrun".to_owned(),
+                "command".to_owned(),
+            ],
+            macros: Vec::new(),
+        };
+        load(&[layer], &[], &|_| None, &vocabulary).map_err(|failure| failure.render(false))
+    }
+
+    const LAUNCHERS: &str = r#"
+        [launchers.numa]
+        command = ["numactl", "--"]
+        [launchers.patient]
+        kind = "torchrun"
+        rdzv_conf = "a=1"
+        [launchers.more]
+        kind = "patient"
+        max_restarts = 2
+    "#;
+
+    #[test]
+    fn names_become_what_they_stand_for() {
+        let loaded = read(&format!(
+            "{LAUNCHERS}
+            [executors.place]
+            kind = \"local\"
+            launcher = \"numa\"
+            [[tasks]]
+            name = \"a\"
+            run = [\"x\"]
+            executor = \"place\"
+            launcher = \"more\"
+            [[tasks]]
+            name = \"b\"
+            run = [\"x\"]
+            launcher = {{ kind = \"more\", max_restarts = 3 }}
+            [[tasks]]
+            name = \"c\"
+            run = [\"x\"]
+            launcher = \"torchrun\""
+        ))
+        .unwrap();
+        let at = |pointer: &str| {
+            loaded
+                .document
+                .pointer(pointer)
+                .cloned()
+                .unwrap_or(Value::Null)
+        };
+        let numa = json!({"kind": "command", "command": ["numactl", "--"]});
+        assert_eq!(at("/executors/place/launcher"), numa);
+        let torchrun =
+            |count| json!({"kind": "torchrun", "rdzv_conf": "a=1", "max_restarts": count});
+        assert_eq!(at("/tasks/0/launcher"), torchrun(2));
+        assert_eq!(at("/tasks/1/launcher"), torchrun(3));
+        assert_eq!(
+            loaded.spec.tasks[2].launcher.as_ref().unwrap().kind,
+            "torchrun"
+        );
+    }
+
+    #[test]
+    fn mistakes_are_shown_where_they_are() {
+        let wrong = |text: &str| {
+            read(&format!("{text}\n[[tasks]]\nname = \"a\"\nrun = [\"x\"]")).unwrap_err()
+        };
+        let taken = wrong("[launchers.torchrun]\ncommand = [\"x\"]");
+        assert!(
+            taken.contains("`torchrun` is a launcher already") && taken.contains("e.toml:1"),
+            "{taken}"
+        );
+        let circle = wrong("[launchers.one]\nkind = \"two\"\n[launchers.two]\nkind = \"one\"");
+        assert!(
+            circle.contains("the launcher `one` is built on itself"),
+            "{circle}"
+        );
+        let text = wrong("[launchers]\none = \"torchrun\"");
+        assert!(text.contains("e.toml:2"), "{text}");
+    }
+}

@@ -42,7 +42,7 @@ pub use scheduler::{
 pub use secret::{SecretError, resolve as resolve_secret};
 
 use crate::context::Context;
-use crate::launcher::{Launcher, LauncherError};
+use crate::launcher::{Launcher, LauncherError, Starter};
 use crate::model::Handle;
 use crate::tunnel::{Cmd, TunnelSettings};
 
@@ -88,6 +88,15 @@ pub trait Executor: Debug + Send + Sync {
 
     /// How many processes a node.
     fn nproc_per_node(&self) -> u32;
+
+    /// How many ranks a job has under a launcher (the executor's own if `None`): each has a log of its own.
+    fn ranks(&self, launcher: Option<&serde_json::Value>) -> u32 {
+        let launcher = launcher.map_or_else(|| self.get_launcher(), Launcher::from_value);
+        match launcher.map(|launcher| launcher.starter()) {
+            Ok(Starter::Itself) => self.nnodes(),
+            _ => self.nnodes().saturating_mul(self.nproc_per_node()),
+        }
+    }
 
     /// What stands for the macros here; `None`: they are left as they are.
     fn macro_values(&self) -> Option<ExecutorMacros> {

@@ -237,7 +237,8 @@ impl Store {
                 .executors
                 .get(&task.executor)
                 .and_then(|config| executor::build(&task.executor, config).ok())
-                .map_or(0, |executor| executor.nnodes() * executor.nproc_per_node());
+                // A launcher of the task's own stands with its jobs, which are not read for this.
+                .map_or(0, |executor| executor.ranks(None));
             std::iter::repeat_n((name, executor, ranks), task.jobs as usize)
         });
         let mut statement = self.connection.prepare_cached(

@@ -184,3 +184,45 @@ fn is_there(program: &str, path: &str, workdir: &Utf8Path) -> bool {
     path.split(':')
         .any(|folder| runs(workdir.join(folder).join(program)))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_template_is_read_once_and_stands_in_the_plan() {
+        let folder = std::env::temp_dir().join(format!("mizzen-template-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let base = Utf8PathBuf::from_path_buf(folder).unwrap();
+        std::fs::write(base.join("t.sh.j2"), "{{ command }}").unwrap();
+        let mut known = BTreeMap::new();
+        let mut launcher =
+            json!({"kind": "slurm_template", "template_path": "t.sh.j2", "template_inline": null});
+        read(&mut launcher, &base, &mut known).unwrap();
+        assert_eq!(launcher["template_inline"], "{{ command }}");
+        std::fs::remove_dir_all(&base).unwrap();
+        let mut again = json!({"kind": "slurm_template", "template_path": "t.sh.j2"});
+        read(&mut again, &base, &mut known).unwrap();
+        assert_eq!(again["template_inline"], "{{ command }}");
+        let both = read(&mut again, &base, &mut known).unwrap_err().to_string();
+        assert!(both.contains("leave out one of them"), "{both}");
+        let mut gone = json!({"kind": "slurm_template", "template_path": "other"});
+        let gone = read(&mut gone, &base, &mut known).unwrap_err().to_string();
+        assert!(gone.contains("other can't be read: No such file"), "{gone}");
+    }
+
+    #[test]
+    fn programs_are_looked_for_as_the_job_will() {
+        let root = Utf8Path::new("/");
+        assert!(is_there("sh", "/nowhere:/bin", root));
+        assert!(is_there("sh", "bin", root));
+        assert!(is_there("bin/sh", "", root) && is_there("/bin/sh", "", root));
+        assert!(
+            !is_there("sh", "/nowhere", root)
+                && !is_there("passwd", "/etc", root)
+                && !is_there("bin", "/", root)
+        );
+    }
+}

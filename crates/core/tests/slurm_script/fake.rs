@@ -119,6 +119,11 @@ impl Place {
         Place { folder, experiment }
     }
 
+    /// Puts a program on the PATH of the jobs.
+    pub(crate) fn program(&self, name: &str, text: &str) {
+        write(&self.folder.join("bin").join(name), text, 0o755);
+    }
+
     /// Puts a submission's files there, as whoever sends it would.
     pub(crate) fn put(&self, submission: &Submission, agent: bool) {
         for file in &submission.files {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::fake::Place;
 use crate::support::{self, Given, here, job, settings, submission, text};
 use mizzen_core::executor::slurm::Submission;
 use mizzen_core::executor::{Executor, Request, Unit, UnitMember, build};
@@ -235,4 +236,201 @@ fn what_launchers_refuse() {
     );
     let none = refused(json!({"kind": "command", "command": []}), json!({}));
     assert!(none.contains("names no program"), "{none}");
+}
+
+/// Writes its arguments, with NUL behind each, into a file of its own.
+const TELLS: &str = "#!/bin/sh\nprintf '%s\\0' \"$@\" >\"$OUT/args.$SLURM_PROCID\"\n";
+
+#[test]
+fn hostile_arguments_arrive_unchanged_through_every_launcher() {
+    let place = Place::new("launchers-hostile", "a b'c\"$d;é%j");
+    for program in ["torchrun", "ft_launcher", "wrap", "python"] {
+        place.program(program, TELLS);
+    }
+    place.program("ray", "#!/bin/sh\nexit 0\n");
+    let texts: Vec<String> = crate::hostile();
+    let mut words = vec!["python", "t.py"];
+    words.extend(texts.iter().map(String::as_str));
+    let template = "#!/bin/bash\nset -u\n{{ command }}\n";
+    let launchers = [
+        json!("none"),
+        json!("torchrun"),
+        json!("ft"),
+        json!({"kind": "slurm_template", "template_inline": template}),
+        json!("slurm_ray"),
+        json!({"kind": "command", "command": ["wrap", "a b", "$x"]}),
+    ];
+    for (number, launcher) in launchers.into_iter().enumerate() {
+        let mut given = job(&format!("j{number}"), &words, settings(json!({})))
+            .env("OUT", place.experiment.as_str());
+        given.job.launcher = Some(launcher.clone());
+        let sent = submission(&place.experiment, &[given]);
+        place.put(&sent, true);
+        let output = place.run(&sent, 7);
+        assert!(
+            output.status.success(),
+            "{launcher}: {}{}",
+            String::from_utf8_lossy(&output.stderr),
+            place.read(&format!("j{number}/attempts/1/rank-0.log"))
+        );
+        let arrived = place.read("args.0");
+        let arrived: Vec<&str> = arrived.split_terminator('\0').collect();
+        let from = arrived.iter().position(|word| *word == "t.py").unwrap();
+        assert_eq!(arrived[from + 1..], texts, "{launcher}");
+        std::fs::remove_file(place.experiment.join("args.0")).unwrap();
+    }
+}
+
+#[test]
+fn a_program_that_is_not_there_is_named_before_the_command_runs() {
+    let place = Place::new("launchers-missing", "e");
+    let mut given =
+        job("a", &["python", "t.py"], settings(json!({"nodes": 2}))).env("PATH", "/bin:/usr/bin");
+    given.job.launcher = Some(json!({"kind": "command", "command": ["no-such-launcher"]}));
+    let sent = submission(&place.experiment, &[given]);
+    place.put(&sent, true);
+    assert_eq!(place.run(&sent, 7).status.code(), Some(127));
+    let log = place.read("a/attempts/1/rank-0.log");
+    assert!(
+        log.starts_with("mizzen: no-such-launcher is not on the PATH of "),
+        "{log}"
+    );
+}
+
+/// A job with two nodes under a launcher, as it ends.
+fn ended(place: &Place, launcher: Value, command: &[&str], number: u32) -> std::process::Output {
+    let mut given =
+        job("job", command, settings(json!({"nodes": 2}))).env("OUT", place.experiment.as_str());
+    given.job.launcher = Some(launcher);
+    let sent = submission(&place.experiment, &[given]);
+    place.put(&sent, true);
+    let script = place.experiment.join(&sent.script);
+    let restarts = (number - 7).to_string();
+    let mut command = place.command(&script, 7);
+    command
+        .env("SLURM_RESTART_COUNT", restarts)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn attempts_under_the_fault_tolerance_launcher() {
+    let place = Place::new("launchers-ft", "e é");
+    let launcher = json!("ft");
+    let results = |place: &Place| place.read("job/job_job_results");
+    // What an earlier run has left is not believed.
+    std::fs::create_dir_all(place.experiment.join("job")).unwrap();
+    std::fs::write(place.experiment.join("job/job_finished_flag"), "").unwrap();
+    place.program("ft_launcher", "#!/bin/sh\n[ ! -e \"$FAULT_TOL_FINISHED_FLAG_FILE\" ] || [ \"$SLURM_NODEID\" = 1 ] || exit 3\nexit 4\n");
+    assert_eq!(
+        ended(&place, launcher.clone(), &["t"], 7).status.code(),
+        Some(4)
+    );
+    assert_eq!(results(&place), "7 1 F\n");
+    place.program(
+        "ft_launcher",
+        "#!/bin/sh\n: >\"$FAULT_TOL_FINISHED_FLAG_FILE\"\n",
+    );
+    assert!(ended(&place, launcher.clone(), &["t"], 8).status.success());
+    assert_eq!(results(&place), "7 1 F\n7 2 S\n");
+    // All is done: nothing is started again.
+    place.program("ft_launcher", "#!/bin/sh\nexit 5\n");
+    assert!(ended(&place, launcher, &["t"], 9).status.success());
+    assert_eq!(results(&place), "7 1 F\n7 2 S\n");
+    assert!(
+        place
+            .read("job/attempts/3/rank-0.log")
+            .contains("has finished the work")
+    );
+}
+
+/// Ray's program: it writes down how it was started.
+const RAY: &str = "#!/bin/sh\necho \"$*\" >>\"$OUT/ray.$SLURM_NODEID\"\n";
+
+#[test]
+fn a_ray_cluster_ends_with_its_driver() {
+    let place = Place::new("launchers-ray", "e é");
+    place.program("ray", RAY);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let launcher = json!({
+        "kind": "slurm_ray", "gcs_server_port": port, "metrics_port": 0, "env_vars": {"GIVEN": "a b'$c"}, "head_setup": "setup=$GIVEN; export setup",
+    });
+    let driver = [
+        "sh",
+        "-c",
+        "echo \"$RAY_ADDRESS $setup\"; exit $1",
+        "sh",
+        "0",
+    ];
+    let output = ended(&place, launcher.clone(), &driver, 7);
+    let log = place.read("job/attempts/1/rank-0.log");
+    assert!(
+        output.status.success(),
+        "{log}{}",
+        place.read("job/attempts/1/rank-1.log")
+    );
+    assert!(
+        log.contains(&format!(
+            "mizzen: port {port} (gcs_server_port) is taken on "
+        )),
+        "{log}"
+    );
+    let head = place.read("ray.0");
+    assert!(
+        head.starts_with("start --head --node-ip-address=192.0.2.1 --port="),
+        "{head}"
+    );
+    assert!(
+        !head.contains(&format!("--port={port} ")) && !head.contains("--metrics-export-port"),
+        "{head}"
+    );
+    let words = log.lines().last().unwrap();
+    let (address, setup) = words.split_once(' ').unwrap();
+    assert_eq!(setup, "a b'$c");
+    assert!(
+        head.contains(&format!("--port={} ", address.rsplit(':').next().unwrap())),
+        "{head}{address}"
+    );
+    assert!(
+        place
+            .read("ray.1")
+            .starts_with(&format!("start --address={address} "))
+    );
+    let failing = ["sh", "-c", "exit 5"];
+    assert_eq!(ended(&place, launcher, &failing, 8).status.code(), Some(5));
+}
+
+#[test]
+fn a_ray_head_that_is_slow_or_a_worker_that_is_absent_ends_the_job() {
+    let launcher =
+        json!({"kind": "slurm_ray", "head_init_wait_time": 1, "worker_init_wait_time": 1});
+    let place = Place::new("launchers-slow", "e");
+    place.pipe("never");
+    // Nobody ever writes into the pipe.
+    place.program(
+        "ray",
+        "#!/bin/sh\n[ \"$SLURM_NODEID\" = 1 ] || : <\"$OUT/never\"\n",
+    );
+    assert_eq!(
+        ended(&place, launcher.clone(), &["true"], 7).status.code(),
+        Some(124)
+    );
+    let log = place.read("job/attempts/1/rank-0.log");
+    assert!(log.contains("ray start took longer than 1 s on "), "{log}");
+    let place = Place::new("launchers-absent", "e");
+    place.pipe("never");
+    place.program(
+        "ray",
+        "#!/bin/sh\n[ \"$SLURM_NODEID\" = 0 ] || : <\"$OUT/never\"\n",
+    );
+    assert_ne!(ended(&place, launcher, &["true"], 7).status.code(), Some(0));
+    let logs = [0, 1]
+        .map(|rank| place.read(&format!("job/attempts/1/rank-{rank}.log")))
+        .concat();
+    assert!(
+        logs.contains("node 1 did not join within 1 s: 0 of 1 workers are there")
+            || logs.contains("ray start took longer than 1 s"),
+        "{logs}"
+    );
 }

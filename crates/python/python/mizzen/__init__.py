@@ -59,7 +59,15 @@ if TYPE_CHECKING:
         run as run,
         run_async as run_async,
     )
-    from mizzen.launcher import Launcher as Launcher
+    from mizzen.launcher import (
+        CommandLauncher as CommandLauncher,
+        FaultTolerance as FaultTolerance,
+        Launcher as Launcher,
+        Ranks as Ranks,
+        SlurmRay as SlurmRay,
+        SlurmTemplate as SlurmTemplate,
+        Torchrun as Torchrun,
+    )
     from mizzen.packager import (
         GitArchivePackager as GitArchivePackager,
         HybridPackager as HybridPackager,
@@ -119,7 +127,7 @@ _MODULES = {
         "import_executor",
     ),
     "mizzen.experiment": ("Experiment", "Job", "JobGroup", "RunResult", "run", "run_async"),
-    "mizzen.launcher": ("Launcher",),
+    "mizzen.launcher": ("CommandLauncher", "FaultTolerance", "Launcher", "Ranks", "SlurmRay", "SlurmTemplate", "Torchrun"),
     "mizzen.packager": ("GitArchivePackager", "HybridPackager", "Packager", "PassthroughPackager", "PatternPackager", "WorkingTreePackager"),
     "mizzen.plugin": ("Plugin",),
     "mizzen.tunnel": ("LocalTunnel", "SSHTunnel"),

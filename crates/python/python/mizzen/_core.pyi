@@ -8,7 +8,7 @@ from typing import Any, final
 
 __version__: str
 
-__all__ = ["__version__", "Core", "Logs", "Preview", "Watch", "executor_kinds", "parse_override", "parse_value", "read_document", "write_document"]
+__all__ = ["__version__", "Core", "Logs", "Preview", "Watch", "executor_kinds", "launcher_kinds", "parse_override", "parse_value", "read_document", "write_document"]
 
 @final
 class Core:
@@ -62,6 +62,7 @@ class Logs:
     def next(self, timeout: float) -> List[tuple[str, int, int, bytes]] | None: ...
 
 def executor_kinds() -> str: ...
+def launcher_kinds() -> str: ...
 def parse_override(text: str) -> tuple[List[str | int], str, str]: ...
 def parse_value(text: str) -> tuple[Any, ...]:
     """A value before anybody knows its type: ``("text", text, quoted)``, ``("number", text)``, ``("name", text)``,

@@ -137,7 +137,7 @@ def test_the_profilers_words() -> None:
 
 def test_launchers_by_name() -> None:
     assert LocalExecutor(launcher="none").get_launcher() == Launcher()
-    with pytest.raises(ConfigError, match=r"no launcher `torchrum`; there are: none"):
+    with pytest.raises(ConfigError, match=r"no launcher `torchrum`; there are: none, torchrun, ft"):
         LocalExecutor(launcher="torchrum").get_launcher()
 
 

@@ -51,6 +51,7 @@ use super::{
     Interactive, RenderError, Request, Scheduler, Unit,
 };
 use crate::context::Context;
+use crate::launcher::{Launcher, Starter};
 use crate::tunnel::{Cmd, TunnelSettings};
 
 /// This kind's name.
@@ -149,6 +150,16 @@ impl Executor for SlurmExecutor {
     /// How many processes a launcher starts on a node: as many as it has GPUs where Slurm starts one task a node.
     fn nproc_per_node(&self) -> u32 {
         self.settings.processes_per_node()
+    }
+
+    fn ranks(&self, launcher: Option<&serde_json::Value>) -> u32 {
+        let size = self.settings.size();
+        let launcher = launcher.map_or_else(|| self.get_launcher(), Launcher::from_value);
+        match launcher.map(|launcher| launcher.starter()) {
+            Ok(Starter::Itself) => size.nodes,
+            Ok(Starter::Agents) => size.nodes.saturating_mul(self.settings.started_per_node()),
+            Ok(Starter::Executor) | Err(_) => size.ranks,
+        }
     }
 
     fn macro_values(&self) -> Option<ExecutorMacros> {

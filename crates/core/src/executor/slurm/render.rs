@@ -791,7 +791,7 @@ fn launched(unit: &Unit<'_>, member: &Member<'_>) -> Result<(Starter, Launched),
     let size = member.size;
     let per_node = match launcher.starter() {
         Starter::Executor => size.per_node,
-        Starter::Itself | Starter::Agents => processes(member),
+        Starter::Itself | Starter::Agents => member.settings.started_per_node(),
     };
     if launcher.starter() != Starter::Executor
         && size.by_ntasks
@@ -834,16 +834,6 @@ fn launched(unit: &Unit<'_>, member: &Member<'_>) -> Result<(Starter, Launched),
         agents: true,
     };
     Ok((launcher.starter(), launcher.launch(&role, &site, &env)?))
-}
-
-/// How many processes a launcher starts on each node: what is said of torchrun, the tasks that Slurm would start, the GPUs.
-fn processes(member: &Member<'_>) -> u32 {
-    let settings = &member.settings;
-    if settings.torchrun_nproc_per_node.is_none() && member.size.per_node > 1 {
-        member.size.per_node
-    } else {
-        settings.processes_per_node()
-    }
 }
 
 /// The job's folder as the job sees it.
@@ -921,7 +911,7 @@ fn command(unit: &Unit<'_>, member: &Member<'_>, directory: &str) -> Result<Stri
             .collect(),
         nproc_per_node: match &member.launched.world {
             Some(world) => world.per_node,
-            None if member.one_a_node() => processes(member),
+            None if member.one_a_node() => member.settings.started_per_node(),
             None => member.size.per_node,
         },
         one_a_node: member.one_a_node(),

@@ -429,6 +429,17 @@ impl SlurmSettings {
             .unwrap_or_else(|| self.size().per_node)
     }
 
+    /// How many processes are started on each node by what Slurm starts there once: what is said of torchrun, the tasks that Slurm
+    /// would start, the GPUs.
+    pub(super) fn started_per_node(&self) -> u32 {
+        let tasks = self.size().per_node;
+        if self.torchrun_nproc_per_node.is_none() && tasks > 1 {
+            tasks
+        } else {
+            self.processes_per_node()
+        }
+    }
+
     pub(super) fn size(&self) -> Size {
         let given = |name: &str| {
             let parameters = self.additional_parameters.as_ref()?;

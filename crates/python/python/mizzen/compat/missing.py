@@ -8,14 +8,12 @@ __all__ = ["MISSING", "placeholder"]
 
 _PLACES = "jobs run on this machine (`LocalExecutor`) and under Slurm (`SlurmExecutor`) so far; other places come one by one"
 _TUNNELS = "nothing is to be packed for a tunnel: files travel over the connection by themselves"
-_RANKS = "`LocalExecutor(ntasks_per_node=N)` starts N ranks with RANK and WORLD_SIZE in their environment"
 _RAY = "there are no Ray clusters yet"
 
 #: For each name: what to use, or why there is nothing to use.
 MISSING: dict[str, str] = {
     "DGXCloudExecutor": _PLACES,
     "DockerExecutor": _PLACES,
-    "FaultTolerance": f"{_RANKS}, and `retries` starts them again",
     "KubeRayExecutor": _RAY,
     "KubeRayWorkerGroup": _RAY,
     "KubeflowExecutor": _PLACES,
@@ -25,9 +23,6 @@ MISSING: dict[str, str] = {
     "RayJob": _RAY,
     "SkypilotExecutor": _PLACES,
     "SkypilotJobsExecutor": _PLACES,
-    "SlurmRay": _RAY,
-    "SlurmTemplate": _PLACES,
-    "Torchrun": _RANKS,
 }
 
 

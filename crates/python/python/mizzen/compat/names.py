@@ -66,7 +66,7 @@ _CLI_NAMES = _of(
     "resolve_factory",
 )
 _PACKAGING = _of(_PACKAGER, "GitArchivePackager", "HybridPackager", "Packager", "PatternPackager")
-_LAUNCHING = {**_of("mizzen.launcher", "Launcher"), **_missing("FaultTolerance", "SlurmRay", "SlurmTemplate", "Torchrun")}
+_LAUNCHING = _of("mizzen.launcher", "FaultTolerance", "Launcher", "SlurmRay", "SlurmTemplate", "Torchrun")
 _TUNNEL = _of("mizzen.tunnel", "LocalTunnel", "SSHTunnel")
 _JOBS = _of(_EXPERIMENT, "Job", "JobGroup")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from mizzen.config import ConfigurableMixin
 from mizzen.errors import ConfigError
-from mizzen.launcher import Launcher, launcher_named
+from mizzen.launcher import Launcher, is_of_the_users, launcher_named
 from mizzen.packager import Packager
 
 if TYPE_CHECKING:
@@ -230,6 +230,8 @@ class Executor(ConfigurableMixin):
         value = getattr(self, name)
         if isinstance(value, (Packager, Launcher)):
             return value.to_settings()
+        if name == "launcher" and isinstance(value, str) and is_of_the_users(value):
+            return launcher_named(value).to_settings()
         return value
 
 

@@ -355,6 +355,10 @@ class SlurmExecutor(Executor):
             return -(-self.ntasks // self.nodes)
         return self.ntasks_per_node
 
+    def supports_launcher_transform(self) -> bool:
+        """Scripts can take a command's place here."""
+        return True
+
     def macro_values(self) -> ExecutorMacros | None:
         """The variables that jobs under Slurm find."""
         return ExecutorMacros(

@@ -26,6 +26,7 @@ from mizzen.errors import ConfigError, SerializationError
 from mizzen.executor.base import similar
 from mizzen.executor.macros import ExecutorMacros
 from mizzen.experiment.job import Job, JobGroup
+from mizzen.launcher import LAUNCHERS, Launcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -230,9 +231,58 @@ def _task(job: Job, files: dict[str, str], known: dict[tuple[str, ...], Any], no
         document = _script(task, job, notes_for_scripts)
     else:
         document = _partial(task, job, files, known)
+    given = job._executor.launcher
+    # Names that Python does not know are the document's, or a mistake, which is found there.
+    kind = LAUNCHERS.get(given, Launcher) if isinstance(given, str) else type(given)
+    if issubclass(kind, Launcher) and kind.transform is not Launcher.transform:
+        document = _transformed(document, job._executor.get_launcher(), job)
     if job.plugins:
         notes = document.setdefault("metadata", {}).setdefault(NOTES, {})
         notes["plugins"] = [_plugin(plugin) for plugin in job.plugins]
+    return document
+
+
+#: What stands for folders in the words that launchers see: paths that no shell would quote.
+_FOLDERS = {"${job_dir}": "/.mizzen-job-dir", "${experiment_dir}": "/.mizzen-experiment-dir"}
+_VARIABLES = {"${job_dir}": '"$MIZZEN_JOB_DIR"', "${experiment_dir}": '"$MIZZEN_EXPERIMENT_DIR"'}
+
+
+def _transformed(document: dict[str, Any], launcher: Launcher, job: Job) -> dict[str, Any]:
+    """The task with the script that its launcher makes of its command, if it makes one."""
+    document = dict(document)
+    files = dict(document.get("files", {}))
+    if "inline" in document:
+        file = f"scripts/{job.id}.task"
+        files[file] = document["inline"]
+        words = [*document.get("interpreter", ["sh"]), "${job_dir}/" + file]
+    elif "module" in document:
+        words = [*document["interpreter"], "-m", document["module"], *document["args"]]
+    else:
+        words = list(document["run"])
+    seen = []
+    for word in words:
+        for mark, path in _FOLDERS.items():
+            word = word.replace(mark, path)
+        seen.append(word if _MACRO.search(word) else word.replace("$$", "$"))
+    script = launcher.transform(seen)
+    if script is None:
+        return document
+    inside = _script(script, job, False)
+    if "inline" in inside:
+        for mark, path in _FOLDERS.items():
+            inside["inline"] = inside["inline"].replace(path, _VARIABLES[mark])
+    for mark, path in _FOLDERS.items():
+        for key in ("run", "args"):
+            if key in inside:
+                inside[key] = [word.replace(path, mark) for word in inside[key]]
+    for key in ("inline", "interpreter", "module", "args", "run"):
+        document.pop(key, None)
+    if files:
+        document["files"] = files
+    env = {**document.get("env", {}), **inside.pop("env", {})}
+    document |= inside
+    if env:
+        document["env"] = env
     return document
 
 
