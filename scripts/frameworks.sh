@@ -33,7 +33,7 @@ folder_of() {
         declare -f "make_$1"
         printf '%s\n' "$TORCH" "${TORCH_NEEDS[@]}" "$CUDA_RUNTIME" "$RAY"
         cat "$HERE/torch_without_cuda.py"
-        python3 -c 'import sys; print(sys.version)'
+        python3 -c 'import sys; print(sys.version, sys.base_prefix)'
     )
     printf '%s/%s-%s\n' "$CACHE" "$1" "$(sha256sum <<<"$contents" | head -c 8)"
 }

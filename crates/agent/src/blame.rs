@@ -87,6 +87,10 @@ pub(crate) fn of_ranks(
         .enumerate()
         .filter(|(rank, exit)| *rank != blamed && ended_badly(exit))
         .map(|(_, exit)| exit.ended);
+    if let Some(why) = &mut reason {
+        // Which node this is, the record tells where there are several.
+        why.host = why.host.take().filter(|host| !is_this_machine(host));
+    }
     FirstFailure {
         rank: u32::try_from(blamed).unwrap_or(u32::MAX),
         last_lines: last_lines(&papers(blamed).log),
@@ -136,6 +140,13 @@ pub(crate) fn ahead(
         .filter(|other| !std::ptr::eq(*other, record) && other.outcome != Outcome::Succeeded)
         .map(&ended);
     why::ahead(ended(record), others)
+}
+
+/// `n2` and `n2.cluster` are one machine.
+fn is_this_machine(host: &str) -> bool {
+    let short = |name: &str| name.split('.').next().unwrap_or(name).to_owned();
+    let own = nix::unistd::gethostname().unwrap_or_default();
+    short(&own.to_string_lossy()) == short(host)
 }
 
 fn ended_badly(exit: &RankExit) -> bool {

@@ -23,7 +23,7 @@ open("never").read()
 
 /// Without what differs from run to run: how far ahead the first was.
 fn without_pauses(text: &str) -> String {
-    let found = regex::Regex::new(r", [0-9.]+ m?s before the rest").unwrap();
+    let found = regex::Regex::new(r"failed first(, [0-9.]+ m?s before the rest)?").unwrap();
     found
         .replace_all(text, ", [PAUSE] before the rest")
         .into_owned()

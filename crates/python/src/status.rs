@@ -2,6 +2,7 @@
 
 use mizzen_core::executor;
 use mizzen_core::logs;
+use mizzen_core::model::Failure;
 use mizzen_core::plan::Plan;
 use mizzen_core::store::{AttemptView, ExperimentSummary, ExperimentView, JobView};
 use serde_json::{Value, json};
@@ -70,5 +71,6 @@ fn attempt(view: &ExperimentView, job: &JobView, attempt: &AttemptView) -> Value
         "log": log,
         "record": record,
         "usage": attempt.usage,
+        "failure": record.and_then(Failure::of),
     })
 }

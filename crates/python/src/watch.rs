@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mizzen_core::context::Context;
-use mizzen_core::model::{Event, ExperimentId};
+use mizzen_core::model::{Event, EventKind, ExperimentId, Failure};
 use mizzen_core::store::Store;
 use mizzen_core::watch::{ensure_supervised, last_words};
 use nix::poll::{PollTimeout, poll};
@@ -177,7 +177,8 @@ impl State {
     }
 }
 
-/// An event as flat JSON: `sequence`, `time` (RFC 3339), `type`, and the fields of its type.
+/// An event as flat JSON: `sequence`, `time` (RFC 3339), `type`, and the fields of its type; of an end also `failure`, which says who
+/// failed first, and why.
 fn event_text(event: &Event) -> String {
     let mut flat = json!({
         "sequence": event.sequence,
@@ -192,6 +193,13 @@ fn event_text(event: &Event) -> String {
                 flat.extend(fields.into_iter().filter(|(name, _)| name != "time"));
             }
         }
+    }
+    if let EventKind::Ended {
+        record: Some(record),
+        ..
+    } = &event.kind
+    {
+        flat["failure"] = json!(Failure::of(record));
     }
     flat.to_string()
 }

@@ -79,6 +79,8 @@ pub enum WhyKind {
     TimeLimit,
     /// A node was lost.
     NodeFailure,
+    /// It ended itself with a status, without a word that is known.
+    ExitStatus,
     /// No sign of life for too long.
     Hung,
     /// A kind that a newer Mizzen knows.

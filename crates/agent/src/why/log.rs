@@ -48,27 +48,32 @@ impl Log {
             .map(|worker| self.of_worker(worker, workers.len() == 1))
             .collect();
         let own = |why: &Option<Why>| why.as_ref().is_some_and(Why::is_own);
-        let followed = explained[0]
-            .as_ref()
-            .is_some_and(|why| why.kind.is_follower());
-        let chosen = if followed {
-            explained.iter().position(own).unwrap_or(0)
+        let follows = |why: &Option<Why>| why.as_ref().is_some_and(|why| why.kind.is_follower());
+        // One that ended by itself without a word is still no follower.
+        let silent = || {
+            (0..workers.len()).find(|place| explained[*place].is_none() && workers[*place].exit > 0)
+        };
+        let chosen = if follows(&explained[0]) {
+            explained.iter().position(own).or_else(silent).unwrap_or(0)
         } else {
             0
         };
+        let alone = !explained.iter().any(follows);
         let worker = &workers[chosen];
         let mut why = match explained.into_iter().nth(chosen).flatten() {
             Some(why) => why,
-            // None of its own: a traceback without a name on it is somebody's, and a single one is the culprit's.
+            // None of its own: a traceback without a name on it is somebody's, and the culprit's if no other is known.
             None => self
                 .uncaught(self.lines.len())
                 .or_else(|| self.said(NEAR_END))
+                .filter(|why| why.is_own() || alone)
                 .unwrap_or_else(|| {
-                    Why::new(WhyKind::Exception, format!("exit code {}", worker.exit))
+                    Why::new(WhyKind::ExitStatus, format!("exit code {}", worker.exit))
                 }),
         };
         why.rank = why.rank.or(worker.rank);
-        why.host = Some(short_host(&worker.host)).filter(|host| !host.is_empty());
+        why.host =
+            Some(short_host(&worker.host)).filter(|host| !host.is_empty() && host != "localhost");
         Some(why)
     }
 

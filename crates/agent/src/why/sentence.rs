@@ -1,5 +1,6 @@
 //! The sentence about a failure.
 
+use super::WhyKind;
 use crate::record::FirstFailure;
 
 impl FirstFailure {
@@ -23,9 +24,21 @@ impl FirstFailure {
             let ahead = self.ahead.map_or(String::new(), |ahead| {
                 format!(", {} before the rest", pause(ahead))
             });
-            format!("{who}{host} failed first{ahead}")
+            (format!("{who}{host}"), ahead)
         });
         let text = self.reason.as_ref().map(|why| why.text.as_str());
+        // Where all are silent none has failed first.
+        if self
+            .reason
+            .as_ref()
+            .is_some_and(|why| why.kind == WhyKind::Hung)
+        {
+            let who = who.map_or(String::new(), |(who, _)| {
+                format!("; {who} was silent longest")
+            });
+            return text.map(|text| format!("{text}{who}"));
+        }
+        let who = who.map(|(who, ahead)| format!("{who} failed first{ahead}"));
         match (who, text) {
             (Some(who), Some(text)) => Some(format!("{who}: {text}")),
             (Some(who), None) => Some(who),
@@ -50,7 +63,7 @@ fn pause(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::why::{Why, WhyKind};
+    use crate::why::Why;
 
     #[test]
     fn who_when_and_why() {
@@ -74,6 +87,23 @@ mod tests {
         };
         assert_eq!(said(&alone, 8), "rank 5 failed first: CUDA out of memory");
         assert_eq!(said(&alone, 1), "CUDA out of memory");
+        let hung = FirstFailure {
+            reason: Some(Why::new(WhyKind::Hung, "no rank wrote anything for 2 s")),
+            ..alone.clone()
+        };
+        assert_eq!(
+            said(&hung, 8),
+            "no rank wrote anything for 2 s; rank 5 was silent longest"
+        );
+        assert_eq!(said(&hung, 1), "no rank wrote anything for 2 s");
+        let together = FirstFailure {
+            ahead: Some(0.0002),
+            ..whole.clone()
+        };
+        assert_eq!(
+            said(&together, 8),
+            "rank 5 on n2 failed first: CUDA out of memory"
+        );
         let silent = FirstFailure {
             reason: None,
             ..whole.clone()

@@ -345,6 +345,15 @@ fn the_root_cause_behind_a_launcher() {
         (why.text.as_str(), why.rank),
         ("CUDA out of memory", Some(5))
     );
+    let why = torchrun("", 1, peer, &other(5, 3, NO_WORDS));
+    assert_eq!((why.text.as_str(), why.rank), ("exit code 3", Some(5)));
+    let why = torchrun(
+        "",
+        1,
+        peer,
+        &other(5, -15, "Signal 15 (SIGTERM) received by PID 4711"),
+    );
+    assert_eq!((why.kind, why.rank), (WhyKind::PeerLost, Some(4)));
     // Named lines in one log.
     let tagged = |rank: u32, exception: &str| {
         uncaught(exception)

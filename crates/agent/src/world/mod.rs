@@ -375,21 +375,11 @@ impl WorldInHand {
 
     /// What stands in a rank's log between two rounds.
     pub(crate) fn words_between(&self) -> String {
-        let because = self.restarts.last().map_or_else(String::new, |restart| {
-            let failure = &restart.first_failure;
-            let host = failure.host.as_ref().map(|host| format!(" on {host}"));
-            let reason = failure.reason.as_ref().map(|why| format!(": {}", why.text));
-            format!(
-                " after rank {}{} failed{}",
-                failure.rank,
-                host.unwrap_or_default(),
-                reason.unwrap_or_default()
-            )
-        });
-        format!(
-            "mizzen: restart {} of {}{because}\n",
-            self.round, self.settings.max_restarts
-        )
+        let size = (self.settings.nodes * self.settings.per_node) as usize;
+        let because = { self.restarts.last() }
+            .and_then(|restart| restart.first_failure.words(size))
+            .map_or(String::new(), |words| format!(": {words}"));
+        format!("mizzen: restart {}{because}\n", self.round)
     }
 
     pub(crate) fn stop_grace(&self) -> Duration {

@@ -166,7 +166,7 @@ fn a_world_starts_again_until_it_ends_well() {
         .collect();
     assert_eq!(rounds.len(), 3, "{log}");
     assert!(
-        log.contains("mizzen: restart 1 of 3 after rank 0 failed"),
+        log.contains("mizzen: restart 1: rank 0 failed first"),
         "{log}"
     );
 }

@@ -104,7 +104,12 @@ class JobFailed(MizzenError, RuntimeError):
         cause: ``"app-failure"``, ``"out-of-memory"``, ``"hung"``, ``"timeout"``, ``"preempted"``, ``"node-failure"``, ``"launch-failure"``,
             ``"upstream-failed"``, ``"cancelled"``, ``"lost"`` or ``None``.
         attempt: the attempt that failed, counted from 1; ``None`` if none was made.
-        rank: the rank that failed first; ``None`` if no rank did.
+        rank: the rank that failed first, of a launcher's own processes the one that did; ``None`` if no rank did.
+        host: the machine that it ran on, where ranks ran on several.
+        kind: what kind of failure it was, such as ``"exception"``, ``"gpu-out-of-memory"``, ``"segmentation-fault"`` or ``"disk-full"``;
+            ``None`` if it was not recognised.
+        reason: the reason in one line, such as ``"CUDA out of memory"``; ``None`` if it is not known.
+        hint: what may be done about it.
         exit_code: its exit status, 128 + number for a signal; ``None`` if there is none.
         lines: the last lines of its log.
         remote_traceback: the traceback in the job, if it was a Python callable that raised.
@@ -122,6 +127,10 @@ class JobFailed(MizzenError, RuntimeError):
         cause: str | None = None,
         attempt: int | None = None,
         rank: int | None = None,
+        host: str | None = None,
+        kind: str | None = None,
+        reason: str | None = None,
+        hint: str | None = None,
         exit_code: int | None = None,
         lines: tuple[str, ...] = (),
         remote_traceback: str | None = None,
@@ -135,6 +144,10 @@ class JobFailed(MizzenError, RuntimeError):
         self.cause = cause
         self.attempt = attempt
         self.rank = rank
+        self.host = host
+        self.kind = kind
+        self.reason = reason
+        self.hint = hint
         self.exit_code = exit_code
         self.lines = lines
         self.remote_traceback = remote_traceback

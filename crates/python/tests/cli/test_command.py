@@ -107,7 +107,7 @@ def test_a_job_that_succeeds_and_one_that_fails(script: Write, python: Python) -
     assert done.returncode == 0 and "trained 2 for 1" in done.stdout
     done = python(path, "model=small", "fail=no data", "executor=LocalExecutor")
     assert done.returncode == 1
-    assert "failed: app-failure, exit code 1" in done.stderr.splitlines()[-2]
+    assert "failed: ValueError: no data (script.py:29), exit code 1" in done.stderr.splitlines()[-2]
 
 
 def test_help_comes_on_stdout_and_runs_nothing(script: Write, python: Python) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
+import re
 from datetime import datetime, timezone
 from pathlib import Path
 from types import ModuleType
@@ -52,6 +55,9 @@ def test_attempts_are_typed(home: Path, tasks: ModuleType) -> None:
     assert len(attempt.nodes) == 1
     assert attempt.log_path is not None and Path(attempt.log_path).read_text() == "adding 1 2\n"
     assert job.dir is not None and attempt.dir == f"{job.dir}/attempts/1"
+    assert attempt.usage is not None and attempt.usage == job.usage
+    # As long as a second it need not have run.
+    assert attempt.usage.memory_peak > 0 and attempt.usage.cpu_seconds > 0 and attempt.usage.gpus == ()
     assert (job.state, job.cause, job.name, job.launched) == ("SUCCEEDED", None, "add", True)
     assert job.handle == attempt.handle
     assert job.executor.job_dir == job.dir
@@ -73,7 +79,10 @@ def test_a_failure_is_raised(home: Path, tasks: ModuleType) -> None:
     assert "runner.py" not in failure.remote_traceback
     assert (failure.experiment_id, failure.title, failure.failed) == (experiment.id, "failing", ("train",))
     message = str(failure)
-    assert message.startswith(f"the job `train` of failing ({experiment.id}) failed: app-failure, exit code 1\n    │ about to fail")
+    assert failure.kind == "exception" and failure.reason is not None
+    assert re.fullmatch(r"ValueError: so \(tasks_of_test\.py:[0-9]+\)", failure.reason)
+    said = f"the job `train` of failing ({experiment.id}) failed: {failure.reason}, exit code 1\n    │ about to fail"
+    assert message.startswith(said)
     assert f"hint: `mizzen logs {experiment.id} train`" in message
     report = experiment["report"]
     assert (report.state, experiment.state) == ("CANCELLED", "FAILED")
@@ -97,9 +106,27 @@ def test_a_failure_may_be_no_exception(home: Path) -> None:
 def test_the_failing_rank_is_named(home: Path, tasks: ModuleType) -> None:
     experiment = run.Experiment("ranks", run.LocalExecutor(ntasks_per_node=3), log_level="ERROR")
     experiment.add(run.Partial(tasks.rank_fails, 1))
-    with pytest.raises(run.JobFailed, match="rank 1, exit code 7") as caught:
+    with pytest.raises(run.JobFailed, match="rank 1 failed first.*, exit code 7") as caught:
         experiment.run()
     assert (caught.value.rank, caught.value.exit_code, caught.value.lines) == (1, 7, ("rank 1",))
+
+
+def test_the_reason_is_told_with_what_to_do(home: Path, tmp_path: Path) -> None:
+    script, never = tmp_path / "train.py", tmp_path / "never"
+    os.mkfifo(never)
+    script.write_text(f"import os\nif os.environ['RANK'] == '1':\n    import no_such_module_here\nopen({str(never)!r}).read()\n")
+    experiment = run.Experiment("reasons", run.LocalExecutor(ntasks_per_node=2), log_level="ERROR")
+    experiment.add(run.Script(str(script), entrypoint="python3"), name="train")
+    with pytest.raises(run.JobFailed) as caught:
+        experiment.run()
+    failure = caught.value
+    assert (failure.rank, failure.host, failure.kind) == (1, None, "missing-module")
+    assert failure.reason == "there is no Python module no_such_module_here"
+    said = r"failed: rank 1 failed first(, [0-9.]+ m?s before the rest)?: there is no Python module no_such_module_here, exit code 1\n"
+    assert re.search(said, str(failure))
+    assert failure.hint is not None and f"\nhint: {failure.hint}\n" in str(failure)
+    again = pickle.loads(pickle.dumps(failure))
+    assert (again.kind, again.reason, again.hint) == (failure.kind, failure.reason, failure.hint)
 
 
 def test_a_program_that_is_not_there(home: Path) -> None:

@@ -38,7 +38,7 @@ def test_with_an_executor_it_is_recorded(home: Path, tasks: ModuleType, capsys: 
 
 
 def test_a_failed_job_raises(home: Path, tasks: ModuleType) -> None:
-    with pytest.raises(run.JobFailed, match="app-failure, exit code 1"):
+    with pytest.raises(run.JobFailed, match="ValueError: no .*, exit code 1"):
         run.run(run.Partial(tasks.fail), executor=run.LocalExecutor(), log_level="ERROR", tail_logs=False)
     result = run.run(run.Partial(tasks.fail), run.LocalExecutor(), log_level="ERROR", tail_logs=False, raise_on_failure=False)
     assert result.state == "FAILED"

@@ -56,7 +56,8 @@ def job_failure(core: Core, status: dict[str, Any], job: dict[str, Any], failed:
     lines = last_lines(record)
     if not lines and attempt is not None and job["state"] == "FAILED":
         lines = _lines_from_log(core, status["id"], job)
-    words = failure_words(job["cause"], job["message"], record)
+    why = attempt["failure"] if attempt else None
+    words = failure_words(job["cause"], job["message"], record, why)
     verb = {"FAILED": "failed", "CANCELLED": "was cancelled"}.get(job["state"], f"is {job['state']}")
     message = f"the job `{job['name']}` of {status['title']} ({status['id']}) {verb}"
     message += f": {words}" if words else ""
@@ -64,6 +65,8 @@ def job_failure(core: Core, status: dict[str, Any], job: dict[str, Any], failed:
     if more > 0:
         message += f" ({more} more {'job' if more == 1 else 'jobs'} {verb.replace('was', 'were') if more > 1 else verb})"
     message += "".join(f"\n    │ {line}" for line in lines)
+    if why and why["hint"]:
+        message += f"\nhint: {why['hint']}"
     if attempt is not None:
         message += f"\nhint: `mizzen logs {status['id']} {job['name']}` shows its whole output"
     return JobFailed(
@@ -74,7 +77,11 @@ def job_failure(core: Core, status: dict[str, Any], job: dict[str, Any], failed:
         state=job["state"],
         cause=job["cause"],
         attempt=attempt["number"] if attempt else None,
-        rank=first["rank"] if first else None,
+        rank=why["rank"] if why else None,
+        host=why["host"] if why else None,
+        kind=why["kind"] if why else None,
+        reason=why["reason"] if why else None,
+        hint=why["hint"] if why else None,
         exit_code=attempt["exit_code"] if attempt else None,
         lines=tuple(lines),
         remote_traceback=_traceback(attempt, first["rank"] if first else 0),

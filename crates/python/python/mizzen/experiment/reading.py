@@ -38,31 +38,37 @@ def tally(states: dict[str, int]) -> str:
     return " · ".join(f"{states[state]} {state}" for state in _ORDER if states.get(state))
 
 
-def ending(cause: str | None, record: dict[str, Any] | None) -> str:
-    """How an attempt ended: ``app-failure, rank 1, exit code 3``."""
-    parts = [cause] if cause else []
-    if record is not None:
-        failed = record.get("first_failure")
-        if failed is not None:
-            rank = failed["rank"]
-            if len(record["ranks"]) > 1:
-                parts.append(f"rank {rank}")
-            end = record["ranks"][rank] if rank < len(record["ranks"]) else {}
-            if end.get("error") is not None:
-                parts.append(printable(end["error"]))
-            elif end.get("code") is not None:
-                parts.append(f"exit code {end['code']}")
-            elif end.get("signal") is not None:
-                parts.append(signal_name(end["signal"]))
+def ending(cause: str | None, record: dict[str, Any] | None, failure: dict[str, Any] | None = None) -> str:
+    """How an attempt ended: ``app-failure, exit code 3``, or with what is known of the reason ``rank 5 on n2 failed first, 0.8 s
+    before the rest: CUDA out of memory, exit code 1``."""
+    words = printable(failure["words"]) if failure and failure["words"] else ""
+    # A failure of the program's own is what the words tell of.
+    parts = [cause] if cause and not (words and cause == "app-failure") else []
+    if words:
+        parts.append(words)
+    failed = None if record is None else record.get("first_failure")
+    if record is not None and failed is not None:
+        rank = failed["rank"]
+        end = record["ranks"][rank] if rank < len(record["ranks"]) else {}
+        how = ""
+        if end.get("error") is not None:
+            how = printable(end["error"])
+        elif end.get("code") is not None:
+            how = f"exit code {end['code']}"
+        elif end.get("signal") is not None:
+            how = signal_name(end["signal"], short=bool(words))
+        if how and not any(how in part for part in parts):
+            parts.append(how)
     return ", ".join(parts)
 
 
-def signal_name(number: int) -> str:
-    """``signal 9 (SIGKILL)``."""
+def signal_name(number: int, *, short: bool = False) -> str:
+    """``signal 9 (SIGKILL)``, or ``SIGKILL``."""
     try:
-        return f"signal {number} ({signal.Signals(number).name})"
+        name = signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+    return name if short else f"signal {number} ({name})"
 
 
 def printable(text: str) -> str:
@@ -158,7 +164,7 @@ class Board:
         elif number in self._began:
             now = read_time(event["time"])
             after = f" after {duration((now - self._began[number]).total_seconds())}" if now else ""
-        why = failure_words(event.get("cause"), event.get("message"), record)
+        why = failure_words(event.get("cause"), event.get("message"), record, event.get("failure"))
         below = "".join(f"\n    │ {line}" for line in last_lines(record)) if event["state"] == "FAILED" else ""
         if retry:
             wait = _seconds_between(event["time"], retry["at"])
@@ -167,9 +173,11 @@ class Board:
         return f"{after}: {why}{below}" if why else after
 
 
-def failure_words(cause: str | None, message: str | None, record: dict[str, Any] | None) -> str:
+def failure_words(
+    cause: str | None, message: str | None, record: dict[str, Any] | None, failure: dict[str, Any] | None = None
+) -> str:
     """A failed attempt in one line: how it ended, and what else is known."""
-    words = ending(cause, record)
+    words = ending(cause, record, failure)
     said = printable(message) if message else ""
     if not said or said in words:
         return words

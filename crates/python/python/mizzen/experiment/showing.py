@@ -127,6 +127,11 @@ def _lasted(attempt: dict[str, Any] | None) -> str:
 
 
 def _detail(job: dict[str, Any], last: dict[str, Any] | None) -> str:
-    words = failure_words(job["cause"], job["message"], last["record"] if last else None) if job["state"] != "SUCCEEDED" else ""
+    failure = last["failure"] if last else None
+    words = (
+        failure_words(job["cause"], job["message"], last["record"] if last else None, failure) if job["state"] != "SUCCEEDED" else ""
+    )
+    if failure and failure["reason"]:
+        return words
     lines = [line for line in last_lines(last["record"] if last else None) if line.strip()] if job["state"] == "FAILED" else []
     return f"{words}: {lines[-1]}" if lines else words
