@@ -1,6 +1,6 @@
 """One file a section, each with `measured(bench)`, which answers with a `report.Section`; in the report's order."""
 
-from . import agent, chain, graph, jobs, launchers, listing, logs, memory, packing, python, slurm, start
+from . import agent, chain, graph, jobs, launchers, listing, logs, memory, packing, python, samples, slurm, start
 
 SECTIONS = {
     "start": start,
@@ -12,6 +12,7 @@ SECTIONS = {
     "logs": logs,
     "packing": packing,
     "agent": agent,
+    "samples": samples,
     "python": python,
     "slurm": slurm,
     "launchers": launchers,

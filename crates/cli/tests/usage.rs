@@ -1,5 +1,4 @@
 //! What jobs used, as `status` and `show` tell it: while they run, and afterwards.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod support;
 

@@ -88,3 +88,62 @@ fn both(one: &Sample, other: &Sample) -> Sample {
         usage: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(count: u32, over: f64) -> Vec<Sample> {
+        let sample = |number: u32| Sample {
+            time: f64::from(number) * over,
+            over,
+            cpu: f64::from(number % 2),
+            memory: u64::from(number),
+            gpus: vec![GpuSample {
+                utilization: number.is_multiple_of(2).then_some(80.0),
+                memory: u64::from(number),
+            }],
+            ..Sample::default()
+        };
+        (0..count).map(sample).collect()
+    }
+
+    fn read(text: &[u8]) -> Vec<Sample> {
+        let lines = text.split(|byte| *byte == b'\n');
+        lines
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_slice(line).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn means_and_peaks_stay_what_they_are() {
+        let before = samples(1000, 10.0);
+        let after = read(&thin(&written(&before), 8 * 1024));
+        assert!(
+            after.len() < 200 && after.len() > 20,
+            "{} lines",
+            after.len()
+        );
+        let busy = |samples: &[Sample]| -> f64 {
+            samples.iter().map(|sample| sample.cpu * sample.over).sum()
+        };
+        assert!((busy(&before) - busy(&after)).abs() < 1e-6);
+        assert!(
+            after.is_sorted_by_key(|sample| sample.memory),
+            "each is a peak"
+        );
+        assert_eq!(after.last(), before.last());
+        let gpus = after.iter().map(|sample| sample.gpus[0].utilization);
+        assert!(gpus.flatten().all(|mean| (mean - 80.0).abs() < 1e-9));
+    }
+
+    #[test]
+    fn it_ends_whatever_the_lines_say() {
+        for over in [0.0, -1.0, 1e300] {
+            let text = thin(&written(&samples(500, over)), 2048);
+            assert!(text.len() <= 2048, "{over}: {}", text.len());
+        }
+        assert_eq!(read(&thin(b"no\n{\"time\":1.0}\n{\"ti", 10)).len(), 1);
+    }
+}

@@ -55,6 +55,9 @@ def test_attempts_are_typed(home: Path, tasks: ModuleType) -> None:
     assert len(attempt.nodes) == 1
     assert attempt.log_path is not None and Path(attempt.log_path).read_text() == "adding 1 2\n"
     assert job.dir is not None and attempt.dir == f"{job.dir}/attempts/1"
+    assert attempt.usage is not None and attempt.usage == job.usage
+    # As long as a second it need not have run.
+    assert attempt.usage.memory_peak > 0 and attempt.usage.cpu_seconds > 0 and attempt.usage.gpus == ()
     assert (job.state, job.cause, job.name, job.launched) == ("SUCCEEDED", None, "add", True)
     assert job.handle == attempt.handle
     assert job.executor.job_dir == job.dir
