@@ -43,29 +43,41 @@ fn two_nodes_meet() {
     };
     let script = laptop.session.write("meet.py", MEET);
     let script = script.display().to_string();
-    let said = laptop.session.run(&[
-        "run", "-e", "cluster", "--name", "torch", "--", "python3", &script,
-    ]);
-    assert_eq!(said.status, 0, "{said:?}");
-    assert!(said.stdout.contains("rank 3 │ heard hello 3"), "{said:?}");
-    let status = laptop.session.json(&["status", "--json"]);
-    let id = status["id"].as_str().unwrap();
-    assert_eq!(job(&status, "torch")["attempts"][0]["exit_code"], 0);
-    for rank in 0..4 {
-        let log = laptop.log("torch", id, &format!("torch/attempts/1/rank-{rank}.log"));
-        let said = log.lines().last().unwrap();
-        let (node, local) = (rank / 2, rank % 2);
-        let wanted = format!("{rank} 4 {local} 2 {node} 127.0.0.1 on n");
-        assert!(said.starts_with(&wanted), "rank {rank}: {log}");
-        let shown = laptop
-            .session
-            .ok(&["logs", id, "--rank", &rank.to_string()]);
-        assert!(shown.contains(said), "{shown}");
+    // One agent a rank, and one agent a node that starts its ranks.
+    for launcher in ["none", "ranks"] {
+        let said = laptop.session.run(&[
+            "run",
+            "-e",
+            "cluster",
+            "--name",
+            "torch",
+            "--launcher",
+            launcher,
+            "--",
+            "python3",
+            &script,
+        ]);
+        assert_eq!(said.status, 0, "{said:?}");
+        assert!(said.stdout.contains("rank 3 │ heard hello 3"), "{said:?}");
+        let status = laptop.session.json(&["status", "--json"]);
+        let id = status["id"].as_str().unwrap();
+        assert_eq!(job(&status, "torch")["attempts"][0]["exit_code"], 0);
+        for rank in 0..4 {
+            let log = laptop.log("torch", id, &format!("torch/attempts/1/rank-{rank}.log"));
+            let said = log.lines().last().unwrap();
+            let (node, local) = (rank / 2, rank % 2);
+            let wanted = format!("{rank} 4 {local} 2 {node} 127.0.0.1 on n");
+            assert!(said.starts_with(&wanted), "rank {rank}: {log}");
+            let shown = laptop
+                .session
+                .ok(&["logs", id, "--rank", &rank.to_string()]);
+            assert!(shown.contains(said), "{shown}");
+        }
+        let record = exit_record(&job(&status, "torch")["attempts"][0]);
+        assert_eq!(record["ranks"].as_array().unwrap().len(), 4);
+        let nodes = job(&status, "torch")["attempts"][0]["nodes"].clone();
+        assert_eq!(nodes.as_array().unwrap().len(), 2, "{nodes}");
     }
-    let record = exit_record(&job(&status, "torch")["attempts"][0]);
-    assert_eq!(record["ranks"].as_array().unwrap().len(), 4);
-    let nodes = job(&status, "torch")["attempts"][0]["nodes"].clone();
-    assert_eq!(nodes.as_array().unwrap().len(), 2, "{nodes}");
 }
 
 /// What a member tells of itself.

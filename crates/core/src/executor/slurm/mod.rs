@@ -37,6 +37,7 @@ mod script;
 mod settings;
 mod site;
 mod snapshot;
+mod step;
 mod submit;
 mod words;
 

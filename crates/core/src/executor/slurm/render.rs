@@ -12,19 +12,19 @@
 use std::collections::BTreeSet;
 
 use camino::Utf8Path;
-use mizzen_agent::protocol::World;
 
-use super::container::{RUN_DIR, container};
+use super::container::container;
 use super::directives::{self, Named, flag_name, literal_path};
 use super::payload::{Submission, SubmissionFile, secrets_path};
-use super::script::{self, Batch, BatchMember, BatchWorld, Command, is_variable, word};
+use super::script::{self, Batch, BatchMember, Command, is_variable, word};
 use super::settings::{ContainerRuntime, Flag, Size, SlurmSettings};
+use super::step::{launched, run_dir, step_arguments, world};
 use super::{KIND, SlurmExecutor};
 use crate::executor::{
     Executor as _, ExecutorMacros, RenderError, RenderedCode, RenderedMember, Request, SecretUse,
     Unit, UnitMember,
 };
-use crate::launcher::{Launched, Launcher, Site, Starter};
+use crate::launcher::{Launched, Starter};
 use crate::model::Env;
 use crate::plan::{CODE, JobFile};
 use crate::tunnel::quote;
@@ -34,7 +34,7 @@ pub(super) const JOB_DIR_HINT: &str = "write `tunnel.job_dir`: a folder on the c
 
 /// How the members share the job's nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Layout {
+pub(super) enum Layout {
     /// One member, or several on the same nodes.
     Shared,
     /// Each on nodes of its own, in one allocation.
@@ -47,11 +47,11 @@ enum Layout {
 pub(super) struct Member<'a> {
     pub(super) unit: &'a UnitMember<'a>,
     pub(super) settings: SlurmSettings,
-    size: Size,
+    pub(super) size: Size,
     /// The number of its component.
-    component: u32,
+    pub(super) component: u32,
     /// Its first node's place among all nodes.
-    first_node: u32,
+    pub(super) first_node: u32,
     /// Its name for Slurm.
     job_name: String,
     /// Its folder at the place.
@@ -59,14 +59,14 @@ pub(super) struct Member<'a> {
     /// The code that is put there.
     pub(super) code: Option<RenderedCode>,
     /// What its launcher makes of its command.
-    launched: Launched,
+    pub(super) launched: Launched,
     /// Who starts its processes.
-    starter: Starter,
+    pub(super) starter: Starter,
 }
 
 impl Member<'_> {
     /// Its step has one task on each node, which starts that node's processes.
-    fn one_a_node(&self) -> bool {
+    pub(super) fn one_a_node(&self) -> bool {
         self.starter != Starter::Executor
     }
 
@@ -79,7 +79,7 @@ impl Member<'_> {
         }
     }
 
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         &self.unit.job.name
     }
 
@@ -703,146 +703,9 @@ fn batch_member<'a>(
     })
 }
 
-/// The world of a member's ranks, as the agents of its nodes take it: which node is whose, and the first one's address, they find
-/// out by themselves.
-fn world(member: &Member<'_>, number: usize) -> Result<Option<BatchWorld>, RenderError> {
-    let Some(world) = &member.launched.world else {
-        return Ok(None);
-    };
-    let port = member.settings.rendezvous_port;
-    let world = World {
-        port: world
-            .port
-            .or_else(|| port?.checked_add(u16::try_from(number).ok()?)),
-        ..world.clone()
-    };
-    Ok(Some(BatchWorld {
-        json: serde_json::to_string(&world).map_err(|error| member.error(error.to_string()))?,
-        per_node: world.per_node,
-    }))
-}
-
-/// The arguments of srun that say where and how many.
-fn step_arguments(member: &Member<'_>, members: &[Member<'_>], layout: Layout) -> Vec<String> {
-    let size = member.size;
-    let mut arguments = Vec::new();
-    if layout == Layout::Components {
-        arguments.push(format!("--het-group={}", member.component));
-    }
-    arguments.push(format!("--job-name={}", quote(member.name())));
-    // Where one task starts all of a node's processes, it gets what they would have had.
-    let (tasks, share) = if member.one_a_node() {
-        (Some(1), size.per_node)
-    } else {
-        ((!size.by_ntasks).then_some(size.per_node), 1)
-    };
-    arguments.push(format!(
-        "--nodes={} --ntasks={}{}",
-        size.nodes,
-        if member.one_a_node() {
-            size.nodes
-        } else {
-            size.ranks
-        },
-        tasks.map_or_else(String::new, |tasks| format!(" --ntasks-per-node={tasks}"))
-    ));
-    if layout == Layout::Side {
-        arguments.push(format!("--relative={}", member.first_node));
-    }
-    let together = members
-        .iter()
-        .filter(|other| other.component == member.component)
-        .count();
-    if together > 1 && layout != Layout::Side {
-        arguments.push("--overlap".to_owned());
-    }
-    if let Some(cpus) = member.settings.cpus_per_task {
-        arguments.push(format!("--cpus-per-task={}", cpus.saturating_mul(share)));
-    }
-    if let Some(gpus) = &member.settings.gpus_per_task
-        && share > 1
-        && let Some(gpus) = gpus.times(share)
-    {
-        arguments.push(format!("--gpus-per-task={}", quote(&gpus)));
-    }
-    let gpus = |member: &Member<'_>| member.settings.gpus_per_node.clone();
-    if layout == Layout::Side && members.iter().any(|other| gpus(other) != gpus(member)) {
-        arguments.push(match gpus(member) {
-            Some(gpus) => format!("--gpus-per-node={}", quote(&gpus.0)),
-            None => "--gres=none".to_owned(),
-        });
-    }
-    // A world's agents end each other, and each writes down what it saw.
-    let kill = u8::from(member.launched.world.is_none());
-    arguments.push(format!("--kill-on-bad-exit={kill} --wait=60"));
-    arguments
-}
-
 /// Seconds as short as they can be written.
 fn seconds(seconds: f64) -> String {
     format!("{seconds}")
-}
-
-/// What a member's launcher makes of its command. The macros are still in it.
-fn launched(unit: &Unit<'_>, member: &Member<'_>) -> Result<(Starter, Launched), RenderError> {
-    let job = member.unit.job;
-    let value = job.launcher.as_ref().or(member.settings.launcher.as_ref());
-    let launcher = value.map_or_else(|| Ok(Launcher::default()), Launcher::from_value)?;
-    let size = member.size;
-    let per_node = match launcher.starter() {
-        Starter::Executor => size.per_node,
-        Starter::Itself | Starter::Agents => member.settings.started_per_node(),
-    };
-    if launcher.starter() != Starter::Executor
-        && size.by_ntasks
-        && !size.ranks.is_multiple_of(size.nodes)
-    {
-        return Err(member.error(format!(
-            "the launcher `{}` needs as many processes on each node: {} on {} nodes are not",
-            launcher.kind, size.ranks, size.nodes
-        )));
-    }
-    let mut role = job.role.clone();
-    if role.entrypoint.starts_with('-') {
-        if !role.entrypoint.contains('/') {
-            return Err(member.error(format!(
-                "no program can have the name `{}`: a shell would take it for an option",
-                role.entrypoint
-            )));
-        }
-        role.entrypoint.insert_str(0, "./");
-    }
-    let mut env = member.settings.env_vars.clone();
-    env.extend(&role.env);
-    let asked = |name: &str| format!("$${name}");
-    let site = Site {
-        nodes: size.nodes,
-        per_node,
-        job: member.name(),
-        job_dir: run_dir(member),
-        run_id: unit.key.as_str(),
-        address: &asked(if member.first_node == 0 {
-            ExecutorMacros::HEAD_NODE_IP_VAR
-        } else {
-            ExecutorMacros::MASTER_ADDR_VAR
-        }),
-        port: &asked(ExecutorMacros::MASTER_PORT_VAR),
-        node: &asked(ExecutorMacros::NODE_RANK_VAR),
-        metrics: &asked(ExecutorMacros::METRICS_VAR),
-        nsys: "nsys",
-        quote: Some(word),
-        agents: true,
-    };
-    Ok((launcher.starter(), launcher.launch(&role, &site, &env)?))
-}
-
-/// The job's folder as the job sees it.
-fn run_dir<'a>(member: &'a Member<'_>) -> &'a str {
-    if member.settings.container_image.is_some() {
-        RUN_DIR
-    } else {
-        &member.folder
-    }
 }
 
 /// What is added to a member's environment, in order.
