@@ -1,4 +1,5 @@
 //! What users are told of failures: who failed first, and why; and lines of many ranks shown once.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod support;
 

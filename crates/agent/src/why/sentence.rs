@@ -3,6 +3,9 @@
 use super::WhyKind;
 use crate::record::FirstFailure;
 
+/// The others are told to end at once, so that a shorter pause says nothing.
+const WORTH_TELLING: f64 = 0.05;
+
 impl FirstFailure {
     /// Who failed, when, and why, in one line: `rank 5 on n2 failed first, 0.8 s before the rest: CUDA out of memory`. `ranks`: how
     /// many there were. None where nothing is known but that the only one failed.
@@ -21,7 +24,8 @@ impl FirstFailure {
         };
         let who = who.map(|who| {
             let host = host.map_or(String::new(), |host| format!(" on {host}"));
-            let ahead = self.ahead.map_or(String::new(), |ahead| {
+            let ahead = self.ahead.filter(|ahead| *ahead >= WORTH_TELLING);
+            let ahead = ahead.map_or(String::new(), |ahead| {
                 format!(", {} before the rest", pause(ahead))
             });
             (format!("{who}{host}"), ahead)

@@ -300,3 +300,20 @@ fn told_to_end_all_nodes_do_and_none_starts_again() {
     assert!(records.iter().all(|record| record.restarts.is_empty()));
     assert_eq!(records[0].outcome, Outcome::Interrupted, "{:?}", records[0]);
 }
+
+#[test]
+fn a_first_node_that_is_slow_is_waited_for() {
+    let scratch = Scratch::new();
+    let step = Step::new(&scratch, nodes(2, 1));
+    let late = step.start(1, "echo ran $RANK");
+    // It has claimed its part, and looks for the first node.
+    let claim = step.attempt.join("nodes/1/agent");
+    let begun = Instant::now();
+    while fs::symlink_metadata(&claim).is_err() {
+        assert!(begun.elapsed() < crate::support::LIMIT);
+        std::thread::yield_now();
+    }
+    let first = step.start(0, "echo ran $RANK");
+    assert_eq!(ends(vec![first, late]), [Some(0), Some(0)]);
+    assert_eq!(step.log(1), "ran 1\n");
+}

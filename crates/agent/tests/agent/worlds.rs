@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use mizzen_agent::protocol::{Bind, Job, Report, World};
@@ -347,4 +348,66 @@ fn processors_are_shared_out() {
     run(&scratch, world(1), &[COUNT]);
     let count: usize = log(&scratch, 0).lines().next().unwrap().parse().unwrap();
     assert_eq!(shares, count.max(2));
+}
+
+/// A control group with a limit of memory, as containers and clusters make them; gone with the test.
+struct Limited(PathBuf);
+
+impl Limited {
+    /// None where this user may make none.
+    fn new(bytes: u64) -> Option<Limited> {
+        let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let below = |controller: &str| {
+            let mark = format!(":{controller}:");
+            let line = groups.lines().find(|line| line.contains(&mark))?;
+            Some(line.rsplit(':').next()?.trim_start_matches('/').to_owned())
+        };
+        let name = format!("mizzen-test-{}", std::process::id());
+        let (folder, limit) = match below("memory") {
+            Some(own) => (
+                PathBuf::from("/sys/fs/cgroup/memory").join(own),
+                "memory.limit_in_bytes",
+            ),
+            None => (
+                PathBuf::from("/sys/fs/cgroup").join(below("")?),
+                "memory.max",
+            ),
+        };
+        let group = Limited(folder.join(name));
+        fs::create_dir(&group.0).ok()?;
+        fs::write(group.0.join(limit), bytes.to_string()).ok()?;
+        Some(group)
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        // Fails while a process is in it: the test has failed then.
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn a_rank_that_the_kernel_ends_for_its_memory_is_named() {
+    let Some(group) = Limited::new(96 << 20) else {
+        #[expect(clippy::disallowed_methods, reason = "a test's own question")]
+        let in_ci = std::env::var_os("CI").is_some();
+        assert!(!in_ci, "no control group can be made");
+        println!("skipped: no control group can be made");
+        return;
+    };
+    let scratch = Scratch::new();
+    let mut command = std::process::Command::new("sh");
+    let inside = format!("echo $$ >{}/cgroup.procs && exec \"$@\"", group.0.display());
+    command.args(["-c", &inside, "sh", crate::support::AGENT]);
+    let mut agent = Agent::start_with(&mut command);
+    let greedy = "exec python3 -c 'x = bytearray(300 << 20); print(len(x))'";
+    let record = agent.finish(&job(&scratch, world(2), &["exec sleep 600", greedy]));
+    agent.close();
+    agent.wait();
+    assert_eq!(record.outcome, Outcome::OutOfMemory, "{record:?}");
+    let failure = record.first_failure.unwrap();
+    assert_eq!(failure.rank, 1);
+    let reason = failure.reason.unwrap().text;
+    assert!(reason.contains("out of memory"), "{reason}");
 }
