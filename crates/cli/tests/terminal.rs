@@ -78,6 +78,16 @@ fn tables_fit_the_terminal() {
 }
 
 #[test]
+fn a_reason_that_does_not_fit_into_the_table_stands_below_it() {
+    let session = Session::new();
+    let script = "echo \"OSError: [Errno 28] No space left on device: '/data/checkpoints/step-100.pt'\"; exit 1";
+    session.run(&["run", "-q", "--", "sh", "-c", script]);
+    let (mut screen, mut child) = Screen::start(&session, &["status"], 80);
+    screen.until("no space left on the disk: /data/checkpoints/step-100.pt");
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
 fn removing_asks_first() {
     let session = Session::new();
     session.ok(&["run", "-q", "--title", "dear", "--", "true"]);

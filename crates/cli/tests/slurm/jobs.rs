@@ -34,6 +34,43 @@ print(*(os.environ[name] for name in names), "on", os.environ["SLURMD_NODENAME"]
 "#;
 
 #[test]
+fn what_ranks_of_nodes_use_is_added_up() {
+    let Some((_, laptop)) = shared(Variant::Plain, "nodes = 2\nntasks_per_node = 2") else {
+        return;
+    };
+    // One agent a rank, and one agent a node.
+    for launcher in ["none", "ranks"] {
+        let said = laptop.session.run(&[
+            "run",
+            "-e",
+            "cluster",
+            "--name",
+            "use",
+            "--launcher",
+            launcher,
+            "--",
+            "sh",
+            "-c",
+            "head -c 1M /dev/zero >data.$RANK; sleep 2",
+        ]);
+        assert_eq!(said.status, 0, "{said:?}");
+        let status = laptop.session.json(&["status", "--json"]);
+        let usage = &job(&status, "use")["attempts"][0]["usage"];
+        let number = |name: &str| usage[name].as_u64().unwrap_or_else(|| panic!("{usage}"));
+        assert!(
+            number("samples") >= 1 && number("processes_peak") >= 4,
+            "{usage}"
+        );
+        assert!((4 << 20..5 << 20).contains(&number("written")), "{usage}");
+        // Samples of what runs come home with the logs.
+        let id = status["id"].as_str().unwrap();
+        let writer = if launcher == "ranks" { "1" } else { "rank-3" };
+        let samples = laptop.log("use", id, &format!("use/attempts/1/samples-{writer}.jsonl"));
+        assert!(samples.contains("\"usage\":{\"samples\":"), "{samples}");
+    }
+}
+
+#[test]
 fn two_nodes_meet() {
     let Some((_, laptop)) = shared(
         Variant::Plain,

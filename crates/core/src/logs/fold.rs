@@ -250,14 +250,14 @@ impl Fold {
         own.waiting += count;
     }
 
-    /// Hands on the first line.
+    /// Hands on the first line; answers with the ranks that wrote it, or with none if nothing waits.
     pub(super) fn pop(
         &mut self,
         template: &LogLine<'_>,
         sink: &mut FoldedSink<'_>,
-    ) -> io::Result<bool> {
+    ) -> io::Result<Vec<u32>> {
         let Some(first) = self.list.pop_front() else {
-            return Ok(false);
+            return Ok(Vec::new());
         };
         self.gone += 1;
         forget(&mut self.known, first.hash);
@@ -275,7 +275,7 @@ impl Fold {
             },
             ranks: &first.ranks,
         })?;
-        Ok(true)
+        Ok(first.ranks)
     }
 
     /// How many of the first lines need not wait any longer: all `ranks` have written them, or their time is over.
@@ -429,7 +429,7 @@ impl Folder {
     pub fn finish(&mut self, sink: &mut FoldedSink<'_>) -> io::Result<()> {
         self.each(|attempt, template| {
             attempt.add_new(None);
-            while attempt.fold.pop(&template, sink)? {}
+            while !attempt.fold.pop(&template, sink)?.is_empty() {}
             Ok(())
         })
     }
@@ -492,7 +492,7 @@ mod tests {
             shown.push((text, line.ranks.to_vec()));
             Ok(())
         };
-        while fold.pop(&TEMPLATE, &mut sink).unwrap() {}
+        while !fold.pop(&TEMPLATE, &mut sink).unwrap().is_empty() {}
         shown
     }
 
@@ -618,7 +618,7 @@ mod tests {
                     fold.pop(&TEMPLATE, &mut sink).unwrap();
                 }
             }
-            while fold.pop(&TEMPLATE, &mut sink).unwrap() {}
+            while !fold.pop(&TEMPLATE, &mut sink).unwrap().is_empty() {}
             written.retain(|_, lines| !lines.is_empty());
             prop_assert_eq!(shown, written);
             prop_assert!(fold.ranks.values().all(|rank| rank.waiting == 0) && fold.known.is_empty());

@@ -129,28 +129,31 @@ fn fold_logs(
         .iter()
         .map(|rank| Ahead::open(rank_log(dir, *rank), *rank, selection))
         .collect::<std::io::Result<Vec<Ahead>>>()?;
+    readers.sort_by_key(|reader| reader.rank);
     let mut fold = Fold::default();
     loop {
         for reader in &mut readers {
-            if !reader.at_end && fold.waiting(reader.rank) < reader.enough {
+            while reader.is_hungry(&fold) {
                 let lines = reader.lines(ahead, selection)?;
                 fold.add(reader.rank, lines, None);
             }
         }
-        let hungry = |fold: &Fold| {
-            readers
-                .iter()
-                .any(|reader| !reader.at_end && fold.waiting(reader.rank) < reader.enough)
-        };
-        let mut nothing_left = false;
-        while !hungry(&fold) {
-            if !fold.pop(template, sink)? {
-                nothing_left = true;
+        // Lines are handed on until a rank has too few of them to tell what belongs together.
+        loop {
+            let ranks = fold.pop(template, sink)?;
+            if ranks.is_empty() {
+                if readers.iter().all(|reader| reader.at_end) {
+                    return Ok(());
+                }
                 break;
             }
-        }
-        if nothing_left && readers.iter().all(|reader| reader.at_end) {
-            return Ok(());
+            let hungry = |rank: &u32| {
+                let place = readers.binary_search_by_key(rank, |reader| reader.rank);
+                place.is_ok_and(|place| readers[place].is_hungry(&fold))
+            };
+            if ranks.iter().any(hungry) {
+                break;
+            }
         }
     }
 }
@@ -206,6 +209,11 @@ impl Ahead {
             (None, _) => {}
         }
         Ok(ahead)
+    }
+
+    /// More of it is to be read before lines are handed on.
+    fn is_hungry(&self, fold: &Fold) -> bool {
+        !self.at_end && fold.waiting(self.rank) < self.enough
     }
 
     fn named(&self, error: &std::io::Error) -> std::io::Error {
