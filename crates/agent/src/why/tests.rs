@@ -52,7 +52,7 @@ fn exceptions_nobody_caught() {
         ("OSError: [Errno 12] Cannot allocate memory", K::MemoryError, "not enough memory"),
         ("OSError: [Errno 28] No space left on device: '/ckpt/step-100.pt'", K::DiskFull, "no space left on the disk: /ckpt/step-100.pt"),
         ("OSError: [Errno 28] No space left on device", K::DiskFull, "no space left on the disk"),
-        ("OSError: [Errno 122] Disk quota exceeded: '/home/x/ckpt.pt'", K::QuotaExceeded, "the disk quota is used up: /home/x/ckpt.pt"),
+        ("OSError: [Errno 122] Disk quota exceeded: '/data/x/ckpt.pt'", K::QuotaExceeded, "the disk quota is used up: /data/x/ckpt.pt"),
         ("RuntimeError: [enforce fail at inline_container.cc:603] . PytorchStreamWriter failed writing file data/12: file write failed", K::DiskFull, "a checkpoint could not be written"),
         ("OSError: [Errno 30] Read-only file system: '/opt/x'", K::FileSystem, "the file system can only be read: /opt/x"),
         ("OSError: [Errno 116] Stale file handle", K::FileSystem, "the file server lost a file (stale file handle)"),
