@@ -367,10 +367,10 @@ mod tests {
         let text = "\
 epoch 1
 Traceback (most recent call last):
-  File \"/data/a/train.py\", line 30, in <module>
+  File \"/scratch/train.py\", line 30, in <module>
     main()
     ~~~~^^
-  File \"/data/a/train.py\", line 12, in main
+  File \"/scratch/train.py\", line 12, in main
     raise ValueError(\"bad rate\")
   File \"/usr/lib/python3.11/json/decoder.py\", line 355, in raw_decode
     raise x
