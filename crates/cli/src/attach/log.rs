@@ -1,7 +1,7 @@
 //! `mizzen run`: the job's log on standard output, byte for byte, and a line of talk at its start, at each further
 //! attempt and at its end.
 
-use mizzen_core::logs::{Mirroring, Selection};
+use mizzen_core::logs::Mirroring;
 use mizzen_core::model::{Cause, Event, EventKind, JobState, Timestamp};
 
 use super::live::Live;
@@ -26,8 +26,7 @@ impl<'a> LogView<'a> {
         board: &Board,
         mirroring: Option<Mirroring>,
     ) -> LogView<'a> {
-        let (selection, form) = (Selection::default(), Form::Unchanged);
-        let following = Following::new(&board.view, selection, form, mirroring);
+        let following = Following::of_all_that_comes(&board.view, Form::Unchanged, mirroring);
         LogView {
             surroundings,
             following,

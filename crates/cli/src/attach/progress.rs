@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use mizzen_core::logs::{Mirroring, Selection};
+use mizzen_core::logs::Mirroring;
 use mizzen_core::model::{Event, EventKind, JobState, Timestamp};
 use mizzen_core::store::JobView;
 
@@ -57,7 +57,7 @@ impl<'a> ProgressView<'a> {
             } else {
                 Form::Unchanged
             };
-            Following::new(&board.view, Selection::default(), form, mirroring)
+            Following::of_all_that_comes(&board.view, form, mirroring)
         });
         let now = Instant::now();
         ProgressView {

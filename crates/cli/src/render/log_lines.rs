@@ -282,6 +282,19 @@ impl Following {
         }
     }
 
+    /// Of an experiment that was seen before it was begun: whatever comes is shown, also an attempt that is over at once.
+    pub(crate) fn of_all_that_comes(
+        view: &ExperimentView,
+        form: Form,
+        mirroring: Option<Mirroring>,
+    ) -> Following {
+        let jobs = Followed::from_now_on(view);
+        Following {
+            follower: Follower::new(&view.dir, &jobs, Selection::default()),
+            ..Following::new(view, Selection::default(), form, mirroring)
+        }
+    }
+
     /// Shows lines that several ranks write alike, and close together, once.
     pub(crate) fn folded(mut self, view: &ExperimentView, chosen: &[u32]) -> Following {
         self.lines = self.lines.with_room_for_ranks(view, chosen);

@@ -38,6 +38,8 @@ pub struct Followed {
     pub name: String,
     /// How many ranks it has (see [`JobView::ranks`]).
     pub ranks: u32,
+    /// The first attempt that is of interest; none: the last of those that are there when it is first looked at.
+    pub from: Option<u32>,
 }
 
 impl Followed {
@@ -48,8 +50,19 @@ impl Followed {
             index: job.index,
             name: job.name.clone(),
             ranks: job.ranks,
+            from: None,
         };
         view.jobs.iter().map(followed).collect()
+    }
+
+    /// The same for whoever saw the experiment before it was begun: all attempts that come after, however quickly they end.
+    #[must_use]
+    pub fn from_now_on(view: &ExperimentView) -> Vec<Followed> {
+        let mut all = Followed::all(view);
+        for (followed, job) in all.iter_mut().zip(&view.jobs) {
+            followed.from = Some(job.attempts.last().map_or(1, |attempt| attempt.number + 1));
+        }
+        all
     }
 }
 
@@ -130,6 +143,8 @@ impl Follower {
         let mut numbers = attempts(&self.dir, &job.name);
         if let Some(only) = self.selection.attempt {
             numbers.retain(|number| *number == only);
+        } else if let Some(from) = job.from {
+            numbers.retain(|number| *number >= from);
         } else if self.first {
             // What is there already: the last attempt is the one of interest.
             numbers.drain(..numbers.len().saturating_sub(1));
@@ -366,6 +381,7 @@ mod tests {
                 index: 0,
                 name: "job".to_owned(),
                 ranks: 1,
+                from: None,
             }],
             Selection::default(),
         );
@@ -378,6 +394,37 @@ mod tests {
         follower.pieces(&mut sink).unwrap();
         std::fs::remove_dir_all(&dir).unwrap();
         seen
+    }
+
+    #[test]
+    fn all_attempts_that_come_are_followed_however_many_there_are_by_then() {
+        let name = format!("mizzen-follow-{}-attempts", std::process::id());
+        let dir = Utf8PathBuf::from_path_buf(std::env::temp_dir().join(name)).unwrap();
+        for attempt in 1..=3 {
+            let folder = dir.join(format!("job/attempts/{attempt}"));
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(rank_log(&folder, 0), format!("of {attempt}\n")).unwrap();
+        }
+        let seen = |from| {
+            let job = Followed {
+                index: 0,
+                name: "job".to_owned(),
+                ranks: 1,
+                from,
+            };
+            let mut follower = Follower::new(&dir, &[job], Selection::default());
+            let mut seen = Vec::new();
+            let mut sink = |line: LogLine<'_>| {
+                seen.push(String::from_utf8_lossy(line.bytes).into_owned());
+                Ok(())
+            };
+            follower.poll(&|_| true, &mut sink).unwrap();
+            seen
+        };
+        assert_eq!(seen(Some(1)), ["of 1", "of 2", "of 3"]);
+        assert_eq!(seen(Some(3)), ["of 3"]);
+        assert_eq!(seen(None), ["of 3"]);
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]
