@@ -181,7 +181,7 @@ def _one_host(bench: Bench, torch: Torch, count: int) -> Table:
         Contestant(RANKS, mizzen),
         Contestant(TORCHRUN, timed(torchrun), rounds=1 if bench.quick else 5),
     ]
-    rounds = 1 if bench.quick else 21
+    rounds = 1 if bench.quick else 9
     return Table(f"{count} ranks on one host, to the first all-reduce", take_turns(contestants, rounds, "ms"), beside=BARE)
 
 
@@ -221,7 +221,7 @@ def _nodes(bench: Bench, torch: Torch, cluster: Cluster) -> Table:
         Contestant(RANKS, mizzen),
         Contestant(TORCHRUN, batch(torchrun), rounds=1 if bench.quick else 3),
     ]
-    rounds = 1 if bench.quick else 9
+    rounds = 1 if bench.quick else 5
     title = f"{NODES} nodes of Slurm, from the batch script's start to the first all-reduce"
     return Table(title, take_turns(contestants, rounds, "ms"), beside=BARE)
 
