@@ -274,7 +274,8 @@ impl Agent {
         }
         if self.signalled_together {
             // The signal first: who has ended of it has not ended by itself.
-            let may_come = !self.told_to_end && self.job.is_some();
+            let job = self.job.as_deref();
+            let may_come = !self.told_to_end && job.is_some_and(|job| !job.ends_its_ranks());
             if children_ended && others.is_empty() && may_come {
                 others.extend(self.late_signal()?);
             }

@@ -206,6 +206,11 @@ impl JobInHand {
         &self.devices.names
     }
 
+    /// Ranks were told to end from here: their ends need no other reason.
+    pub(crate) fn ends_its_ranks(&self) -> bool {
+        { self.live.keys() }.any(|pid| self.groups.told.contains_key(pid))
+    }
+
     /// No rank lives any more; what is left is swept.
     pub(crate) fn is_sweeping(&self) -> bool {
         self.live.is_empty() && !self.is_waiting()

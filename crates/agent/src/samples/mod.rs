@@ -6,7 +6,7 @@
 //! status, show ◀── the record of what has ended, the last lines of what runs ── UsageSummary::together
 //! ```
 //!
-//! A file of samples stays small however long the job runs: [`thin`] puts old samples together.
+//! A file of samples stays small however long the job runs: [`thin()`] puts old samples together.
 
 mod thin;
 

@@ -172,7 +172,7 @@ impl Head {
     }
 
     /// A node is here.
-    pub(crate) fn joined(&mut self, node: u32, _now: Instant) -> Option<Decision> {
+    pub(crate) fn joined(&mut self, node: u32) -> Option<Decision> {
         if node < self.nodes {
             self.joined.insert(node);
         }

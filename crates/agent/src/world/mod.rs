@@ -155,7 +155,7 @@ impl WorldInHand {
         };
         contract::make_folders(&world.log_dir, world.settings.hang_timeout.is_some());
         if world.head.is_some() {
-            let decision = world.head.as_mut().and_then(|head| head.joined(0, now));
+            let decision = world.head.as_mut().and_then(|head| head.joined(0));
             world.decided(decision);
         }
         Ok(Some(world))
@@ -424,7 +424,7 @@ impl WorldInHand {
         for heard in self.link.turn(now) {
             match heard {
                 Heard::Joined(node) => {
-                    let decision = self.head.as_mut().and_then(|head| head.joined(node, now));
+                    let decision = self.head.as_mut().and_then(|head| head.joined(node));
                     self.decided(decision);
                 }
                 Heard::Said(node, order) => {
