@@ -98,6 +98,11 @@ pub(crate) fn node_job(arguments: &[OsString]) -> Result<Job, String> {
         world: Some(world),
         ranks: (0..per_node).map(rank).collect(),
     };
+    of_task(&options, member)
+}
+
+/// The job of one task: all that its options say of it beside its member.
+fn of_task(options: &Options, member: Member) -> Result<Job, String> {
     Ok(Job {
         key: options.get("key")?.to_owned(),
         members: vec![member],
@@ -161,14 +166,7 @@ pub(crate) fn job(arguments: &[OsString]) -> Result<Job, String> {
             env: Vec::new(),
         }],
     };
-    Ok(Job {
-        key: options.get("key")?.to_owned(),
-        members: vec![member],
-        timeout: options.number("timeout")?,
-        grace: options.number("grace")?.unwrap_or(GRACE),
-        devices: None,
-        heartbeat: HEARTBEAT,
-    })
+    of_task(&options, member)
 }
 
 /// Writes down what the machine is, once a machine. It is for the record alone: what goes wrong is nobody's concern.

@@ -41,6 +41,24 @@ pub fn read(
     selection: &Selection,
     sink: &mut dyn FnMut(LogLine<'_>) -> std::io::Result<()>,
 ) -> std::io::Result<u32> {
+    each_attempt(view, selection, &mut |dir, ranks, template| {
+        ranks.iter().try_for_each(|&rank| {
+            let line = LogLine { rank, ..template };
+            read_log(&rank_log(dir, rank), selection, &line, sink)
+        })
+    })
+}
+
+/// Goes through the chosen attempts: their folders, the ranks that have logs, what their lines have in common. Answers with how
+/// many logs there were.
+fn each_attempt<T>(
+    view: &ExperimentView,
+    selection: &Selection,
+    take: &mut T,
+) -> std::io::Result<u32>
+where
+    T: FnMut(&Utf8Path, &[u32], LogLine<'_>) -> std::io::Result<()>,
+{
     let mut logs = 0;
     for job in view.jobs.iter().filter(|job| selection.wants(job)) {
         let attempt = selection
@@ -49,19 +67,17 @@ pub fn read(
         let Some(attempt) = attempt else { continue };
         let dir = super::attempt_dir(view, job, attempt);
         let ranks = ranks(&dir, selection.rank);
-        for rank in &ranks {
-            logs += 1;
-            let line = LogLine {
-                job: &job.name,
-                job_index: job.index,
-                attempt,
-                rank: *rank,
-                ranks: shown_ranks(ranks.len(), job.ranks, selection),
-                bytes: &[],
-                ended: true,
-            };
-            read_log(&rank_log(&dir, *rank), selection, &line, sink)?;
-        }
+        let template = LogLine {
+            job: &job.name,
+            job_index: job.index,
+            attempt,
+            rank: 0,
+            ranks: shown_ranks(ranks.len(), job.ranks, selection),
+            bytes: &[],
+            ended: true,
+        };
+        logs += ranks.len() as u32;
+        take(&dir, &ranks, template)?;
     }
     Ok(logs)
 }
@@ -83,37 +99,18 @@ pub fn read_folded(
     selection: &Selection,
     sink: &mut FoldedSink<'_>,
 ) -> std::io::Result<u32> {
-    let mut logs = 0;
-    for job in view.jobs.iter().filter(|job| selection.wants(job)) {
-        let attempt = selection
-            .attempt
-            .or_else(|| attempts(&view.dir, &job.name).last().copied());
-        let Some(attempt) = attempt else { continue };
-        let dir = super::attempt_dir(view, job, attempt);
-        let ranks = ranks(&dir, selection.rank);
-        let template = LogLine {
-            job: &job.name,
-            job_index: job.index,
-            attempt,
-            rank: 0,
-            ranks: shown_ranks(ranks.len(), job.ranks, selection),
-            bytes: &[],
-            ended: true,
+    each_attempt(view, selection, &mut |dir, ranks, template| {
+        let [rank] = *ranks else {
+            return fold_logs(dir, ranks, selection, &template, sink);
         };
-        logs += ranks.len() as u32;
-        if let [rank] = ranks[..] {
-            let template = LogLine { rank, ..template };
-            read_log(&rank_log(&dir, rank), selection, &template, &mut |line| {
-                sink(FoldedLine {
-                    line,
-                    ranks: &[rank],
-                })
-            })?;
-            continue;
-        }
-        fold_logs(&dir, &ranks, selection, &template, sink)?;
-    }
-    Ok(logs)
+        let template = LogLine { rank, ..template };
+        read_log(&rank_log(dir, rank), selection, &template, &mut |line| {
+            sink(FoldedLine {
+                line,
+                ranks: &[rank],
+            })
+        })
+    })
 }
 
 /// Reads the logs of several ranks beside each other, each as far ahead as is needed to see what belongs together.
