@@ -230,7 +230,7 @@ pub enum Bind {
     None,
     /// An equal share of them, neighbours together.
     Cores,
-    /// Those of one NUMA node: its GPU's where that is known, else the nodes in turn.
+    /// Those of one NUMA node: the first ranks the first node's, as GPUs are numbered on most machines.
     Numa,
 }
 

@@ -57,7 +57,7 @@ pub(super) fn share(bind: Bind, place: u32, ranks: u32) -> Option<Share> {
     let chosen = match bind {
         Bind::None => return None,
         Bind::Cores => equal_share(&in_neighbourhood(&allowed), place, ranks),
-        Bind::Numa => numa_share(&allowed, place),
+        Bind::Numa => numa_share(&allowed, numa_nodes(), place, ranks),
     };
     (!chosen.is_empty()).then(|| Share::of(&chosen))
 }
@@ -105,8 +105,8 @@ fn in_neighbourhood(processors: &[usize]) -> Vec<usize> {
     keyed.into_iter().map(|(.., processor)| processor).collect()
 }
 
-fn numa_share(allowed: &[usize], place: u32) -> Vec<usize> {
-    let nodes: Vec<Vec<usize>> = numa_nodes()
+fn numa_share(allowed: &[usize], nodes: Vec<Vec<usize>>, place: u32, ranks: u32) -> Vec<usize> {
+    let nodes: Vec<Vec<usize>> = nodes
         .into_iter()
         .map(|processors| {
             processors
@@ -119,7 +119,8 @@ fn numa_share(allowed: &[usize], place: u32) -> Vec<usize> {
     if nodes.is_empty() {
         return allowed.to_vec();
     }
-    nodes[place as usize % nodes.len()].clone()
+    let node = place as usize * nodes.len() / ranks.max(1) as usize;
+    nodes[node.min(nodes.len() - 1)].clone()
 }
 
 fn numa_nodes() -> Vec<Vec<usize>> {
@@ -159,6 +160,17 @@ mod tests {
         assert!(shares.iter().all(|share| (2..=3).contains(&share.len())));
         assert_eq!(equal_share(&processors, 11, 20), [1]);
         assert_eq!(equal_share(&[], 0, 2), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn neighbours_share_a_numa_node() {
+        let nodes = || vec![vec![0, 1, 2, 3], vec![4, 5, 6, 7], vec![8, 9]];
+        let allowed: Vec<usize> = (1..8).collect();
+        let of = |place| numa_share(&allowed, nodes(), place, 4);
+        // The third node is none of the job's.
+        assert_eq!([of(0), of(1)], [[1, 2, 3], [1, 2, 3]]);
+        assert_eq!([of(2), of(3)], [[4, 5, 6, 7], [4, 5, 6, 7]]);
+        assert_eq!(numa_share(&allowed, Vec::new(), 0, 1), allowed);
     }
 
     #[test]
