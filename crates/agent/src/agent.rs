@@ -25,6 +25,7 @@ use nix::sys::time::TimeSpec;
 use crate::channel::{Commands, Incoming, Reports, say};
 use crate::job::{Begun, JobInHand, Reaped, Tools};
 use crate::oom::OomCounter;
+use crate::orders::{Orders, tell_peers};
 use crate::reap::children;
 use crate::spawn::Spawner;
 use crate::sys::{self, How, Waited};
@@ -89,6 +90,8 @@ pub(crate) struct Agent {
     last: Option<JobEnd>,
     /// Nodes of the last job's world that have not gone yet.
     farewell: Option<Farewell>,
+    /// What others want of the job in hand, if its folder is where they say it.
+    orders: Option<Orders>,
 }
 
 impl Agent {
@@ -124,7 +127,14 @@ impl Agent {
             signalled_together: kind == Kind::OneTask,
             last: None,
             farewell: None,
+            orders: None,
         })
+    }
+
+    /// Does one job, whose orders come by its attempt's folder.
+    pub(crate) fn run_by_orders(mut self, job: Job) -> io::Result<Option<JobEnd>> {
+        self.orders = Orders::of(&job);
+        self.run(job)
     }
 
     /// Takes jobs until the channel closes or a signal says to end.
@@ -189,6 +199,9 @@ impl Agent {
         }
         let now = Instant::now();
         let due = deadline.is_some_and(|deadline| deadline <= now);
+        if happened.orders || due {
+            self.take_orders();
+        }
         if happened.worlds || due {
             self.turn_worlds(now);
         }
@@ -199,6 +212,9 @@ impl Agent {
             }
             self.writer.retry(now);
             self.reports.tick(now);
+        }
+        if let Some((peers, how)) = self.job.as_mut().and_then(|job| job.last_words()) {
+            tell_peers(&peers, how);
         }
         Ok(())
     }
@@ -236,6 +252,12 @@ impl Agent {
         if let Some(farewell) = &self.farewell {
             farewell.descriptors(&mut polled);
         }
+        let worlds = own..polled.len();
+        let orders = self.orders.as_ref().and_then(Orders::descriptor);
+        let orders = orders.map(|descriptor| {
+            polled.push(PollFd::new(descriptor, PollFlags::POLLIN));
+            polled.len() - 1
+        });
         let left = deadline
             .map(|deadline| TimeSpec::from(deadline.saturating_duration_since(Instant::now())));
         match nix::poll::ppoll(&mut polled, left, None) {
@@ -253,8 +275,22 @@ impl Agent {
             signals: any(0),
             commands: commands.is_some_and(any),
             output: reports.is_some_and(any),
-            worlds: (own..polled.len()).any(any),
+            orders: orders.is_some_and(any),
+            worlds: worlds.into_iter().any(any),
         })
+    }
+
+    /// Obeys an order in the attempt's folder; true if there was one.
+    fn take_orders(&mut self) -> bool {
+        let Some(orders) = &mut self.orders else {
+            return false;
+        };
+        orders.drain();
+        let (Some(order), Some(job)) = (orders.take(), &mut self.job) else {
+            return false;
+        };
+        job.obey(order);
+        true
     }
 
     /// True if a child has ended.
@@ -288,6 +324,10 @@ impl Agent {
             match signal {
                 libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT => {
                     self.told_to_end = true;
+                    // Whoever has written down why wants just that.
+                    if self.take_orders() {
+                        continue;
+                    }
                     if let Some(job) = &mut self.job {
                         job.interrupt(signal);
                     }
@@ -436,7 +476,10 @@ impl Agent {
                 ));
             }
         }
-        if let Some(job) = self.job.take() {
+        if let Some(mut job) = self.job.take() {
+            if let Some((peers, how)) = job.last_words() {
+                tell_peers(&peers, how);
+            }
             self.finish(*job);
         }
     }
@@ -474,5 +517,6 @@ struct Happened {
     signals: bool,
     commands: bool,
     output: bool,
+    orders: bool,
     worlds: bool,
 }

@@ -20,7 +20,8 @@ const HELP: &str = "\
 The small process beside every mizzen job: starts its ranks, watches them, ends them, writes the exit record.
 
 Usage: mizzen-agent work          take commands on stdin, report on stdout, one JSON object a line
-       mizzen-agent run FILE      run the job that FILE describes (JSON; `-` for stdin)
+       mizzen-agent run FILE [--once]  run the job that FILE describes (JSON; `-` for stdin); --once: remove the file once it was
+                                 read, and take orders to end by the attempt's folder (end.json)
        mizzen-agent follow [--once]  tell a mirror what jobs write: folders on stdin, their files on stdout
        mizzen-agent rank --attempt DIR --key KEY --name NAME [--grace S] [--timeout S] [--rank R] -- PROGRAM [ARG...]
                                  run one task of a step as rank R of an attempt (without --rank: SLURM_PROCID)
@@ -51,7 +52,7 @@ const NOT_STARTED: u8 = 127;
 
 enum Mode {
     Work,
-    Run(PathBuf),
+    Run { file: PathBuf, once: bool },
     Follow { once: bool },
     Rank(Box<Job>),
     Conclude(Conclude),
@@ -68,7 +69,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(Mode::Work) => Agent::new(Kind::Channel)
             .and_then(Agent::work)
             .map_or_else(|error| no_agent(&error), |()| 0),
-        Ok(Mode::Run(file)) => run(&file),
+        Ok(Mode::Run { file, once }) => run(&file, once),
         Ok(Mode::Follow { once }) => {
             crate::follow::follow(once).map_or_else(|error| no_agent(&error), |()| 0)
         }
@@ -102,7 +103,10 @@ fn mode(arguments: &[OsString]) -> Result<Mode, String> {
         ["conclude", ..] => Conclude::read(&arguments[1..]).map(Mode::Conclude),
         ["serve"] => Ok(Mode::Serve),
         ["bundle", ..] => Bundles::read(&arguments[1..]).map(Mode::Bundle),
-        ["run", _] => Ok(Mode::Run(PathBuf::from(&arguments[1]))),
+        ["run", _] | ["run", _, "--once"] => Ok(Mode::Run {
+            file: PathBuf::from(&arguments[1]),
+            once: words.len() > 2,
+        }),
         ["follow"] => Ok(Mode::Follow { once: false }),
         ["follow", "--once"] => Ok(Mode::Follow { once: true }),
         ["--version" | "-V"] => Ok(Mode::Say(
@@ -130,7 +134,7 @@ fn no_agent(error: &io::Error) -> u8 {
     NO_AGENT
 }
 
-fn run(file: &Path) -> u8 {
+fn run(file: &Path, once: bool) -> u8 {
     let read = if file == Path::new("-") {
         io::read_to_string(io::stdin())
     } else {
@@ -138,11 +142,22 @@ fn run(file: &Path) -> u8 {
     };
     let text = match read {
         Ok(text) => text,
+        Err(error) if once && error.kind() == io::ErrorKind::NotFound => {
+            say(&format!(
+                "{}: it was read before, or was never there; nothing was started",
+                file.display()
+            ));
+            return NOT_TAKEN;
+        }
         Err(error) => {
             say(&format!("{}: {error}", file.display()));
             return WRONG_USAGE;
         }
     };
+    if once {
+        // It may hold secrets. Where it can't be removed, whoever wrote it does that.
+        let _ = fs::remove_file(file);
+    }
     let job: Job = match serde_json::from_str(&text) {
         Ok(job) => job,
         Err(error) => {
@@ -154,11 +169,18 @@ fn run(file: &Path) -> u8 {
             return WRONG_USAGE;
         }
     };
-    do_job(Kind::OneJob, job)
+    match once {
+        true => done(Agent::new(Kind::OneJob).and_then(|agent| agent.run_by_orders(job))),
+        false => do_job(Kind::OneJob, job),
+    }
 }
 
 fn do_job(kind: Kind, job: Job) -> u8 {
-    match Agent::new(kind).and_then(|agent| agent.run(job)) {
+    done(Agent::new(kind).and_then(|agent| agent.run(job)))
+}
+
+fn done(end: io::Result<Option<JobEnd>>) -> u8 {
+    match end {
         Ok(end) => end.map_or(NOT_TAKEN, |end| status(&end)),
         Err(error) => no_agent(&error),
     }

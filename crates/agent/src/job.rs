@@ -24,7 +24,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mizzen_agent::protocol::{HEARTBEAT, Identity, Job, KEY_VARIABLE, Member, Refusal};
+use mizzen_agent::protocol::{
+    EndHow, EndOrder, HEARTBEAT, Identity, Job, KEY_VARIABLE, Member, Refusal,
+};
 use mizzen_agent::record::{ExitRecord, FirstFailure, Outcome, RECORD_VERSION, RankExit};
 
 use crate::blame::{self, Papers};
@@ -416,6 +418,34 @@ impl JobInHand {
         }
     }
 
+    /// Somebody wants the job to end, and says why.
+    pub(crate) fn obey(&mut self, order: EndOrder) {
+        let outcome = match order.how {
+            EndHow::Cancelled => return self.cancel(libc::SIGTERM, order.immediately),
+            EndHow::GroupFailed => Outcome::GroupFailed,
+            EndHow::GroupEnded => Outcome::GroupEnded,
+        };
+        self.verdict_end(Reason::Elsewhere { outcome, status: 0 });
+        self.leave_worlds();
+        match order.immediately {
+            true => self.kill_ranks(),
+            false => self.end_ranks(libc::SIGTERM),
+        }
+    }
+
+    /// The other members of its group, and how they are to end: once, when it is known.
+    pub(crate) fn last_words(&mut self) -> Option<(Vec<String>, EndHow)> {
+        if self.job.peers.is_empty() {
+            return None;
+        }
+        let how = match self.verdict.reason()? {
+            Reason::Failure { .. } | Reason::TimedOut => EndHow::GroupFailed,
+            Reason::LeaderEnded => EndHow::GroupEnded,
+            _ => return None,
+        };
+        Some((std::mem::take(&mut self.job.peers), how))
+    }
+
     /// The agent was told to end by this signal.
     pub(crate) fn interrupt(&mut self, signal: i32) {
         self.verdict_end(Reason::Interrupted(signal));
@@ -617,7 +647,7 @@ fn papers(member: &Member, rank: usize) -> Papers {
 fn blamed(member: &Member, first: usize, outcome: Outcome, exits: &[RankExit]) -> FirstFailure {
     let mut failure = blame::of_ranks(first, outcome, exits, |rank| papers(member, rank));
     // A record of one task's rank has that rank as its first.
-    if member.world.is_some() {
+    if member.world.is_some() || member.of_node {
         failure.rank += member.first_rank;
     }
     failure

@@ -87,6 +87,8 @@ mod tests {
                 "/sys/fs/cgroup/memory/a:b/memory.oom_control",
                 "/sys/fs/cgroup/user.slice/memory.events",
                 "/sys/fs/cgroup/unified/user.slice/memory.events",
+                "/sys/fs/cgroup/memory/memory.oom_control",
+                "/sys/fs/cgroup/memory.events",
             ]
         );
     }

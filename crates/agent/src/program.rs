@@ -301,6 +301,7 @@ mod tests {
             code: None,
             leader: false,
             world: None,
+            of_node: false,
             ranks: Vec::new(),
         };
         Program::prepare(&member, &rank, &[("KEY", "ours")])

@@ -21,6 +21,9 @@ pub const CLAIM: &str = "agent";
 pub const EXIT_RECORD: &str = "exit.json";
 /// The file inside an attempt's folder whose modification time says when the agent was last seen alive.
 pub const HEARTBEAT: &str = "heartbeat";
+/// The file inside an attempt's folder by which somebody wants the attempt to end: an [`EndOrder`] as JSON, written by rename. It is
+/// read when the agent gets SIGTERM, and when it appears.
+pub const END_FILE: &str = "end.json";
 /// Each process of a job finds its submission key under this name; what outlives its agent is found by it.
 pub const KEY_VARIABLE: &str = "MIZZEN_SUBMISSION_KEY";
 
@@ -119,6 +122,33 @@ pub struct Job {
     pub devices: Option<Devices>,
     /// Seconds between two touches of the heartbeat file.
     pub heartbeat: f64,
+    /// The attempts' folders of a group's other members, where each has an agent of its own: they are told to end
+    /// ([`END_FILE`]) when this job fails, or when it ends well and leads the group.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<String>,
+}
+
+/// What stands in [`END_FILE`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndOrder {
+    /// Why.
+    pub how: EndHow,
+    /// Without a grace period.
+    #[serde(default)]
+    pub immediately: bool,
+}
+
+/// Why an attempt is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndHow {
+    /// Somebody asked for it.
+    Cancelled,
+    /// Another member of its group failed.
+    GroupFailed,
+    /// Its group's leader has ended well.
+    GroupEnded,
 }
 
 /// Accelerators for a job. Each device has a lock file; the agent holds the locks while the job runs, so that they are
@@ -168,6 +198,9 @@ pub struct Member {
     /// may start all again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub world: Option<World>,
+    /// This is one node's part of a job over several: ranks in its record are counted over all of them.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub of_node: bool,
     /// The processes; of a world over several nodes, those of this node.
     pub ranks: Vec<Rank>,
 }
@@ -219,6 +252,12 @@ pub struct Meeting {
     pub node: u32,
     /// The attempt's folder, which all nodes see (absolute).
     pub attempt_dir: String,
+    /// Where the nodes share no folder: the port at which node 0 waits for the others, at the world's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// And what makes them believe each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
 }
 
 /// Which processors a rank may use.
@@ -236,6 +275,10 @@ pub enum Bind {
 
 fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// Code for a member.

@@ -72,6 +72,8 @@ pub(crate) fn node_job(arguments: &[OsString]) -> Result<Job, String> {
     world.meeting = Some(Meeting {
         node,
         attempt_dir: attempt.clone(),
+        port: None,
+        token: None,
     });
     let (per_node, first_rank) = (world.per_node, node * world.per_node);
     let size = world.nodes * world.per_node;
@@ -96,6 +98,7 @@ pub(crate) fn node_job(arguments: &[OsString]) -> Result<Job, String> {
         code: None,
         leader: false,
         world: Some(world),
+        of_node: true,
         ranks: (0..per_node).map(rank).collect(),
     };
     of_task(&options, member)
@@ -110,6 +113,7 @@ fn of_task(options: &Options, member: Member) -> Result<Job, String> {
         grace: options.number("grace")?.unwrap_or(GRACE),
         devices: None,
         heartbeat: HEARTBEAT,
+        peers: Vec::new(),
     })
 }
 
@@ -161,6 +165,7 @@ pub(crate) fn job(arguments: &[OsString]) -> Result<Job, String> {
         code: None,
         leader: false,
         world: None,
+        of_node: false,
         ranks: vec![Rank {
             argv: options.rest.clone(),
             env: Vec::new(),

@@ -165,6 +165,7 @@ mod tests {
             inherit: false,
             code: None,
             world: None,
+            of_node: false,
             leader: *leader,
             ranks: vec![
                 Rank {
@@ -181,6 +182,7 @@ mod tests {
             grace: 0.0,
             devices: None,
             heartbeat: 0.0,
+            peers: Vec::new(),
         })
     }
 

@@ -86,15 +86,26 @@ pub(super) enum Link {
 }
 
 impl Link {
-    /// Listens, and tells where.
-    pub(super) fn listen(folder: &Path, address: &str) -> io::Result<Link> {
-        let listener = TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)))
-            .or_else(|_| TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))))?;
+    /// Listens, and tells where. Where the nodes share no folder, whoever started them has agreed on the port and the token, and
+    /// has told the others.
+    pub(super) fn listen(
+        folder: &Path,
+        address: &str,
+        port: Option<u16>,
+        agreed: Option<&str>,
+    ) -> io::Result<Link> {
+        let port = port.unwrap_or(0);
+        let listener = TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))
+            .or_else(|_| TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))))
+            .map_err(|error| match port {
+                0 => error,
+                port => io::Error::new(error.kind(), format!("port {port}: {error}")),
+            })?;
         listener.set_nonblocking(true)?;
         let place = Place {
             addresses: addresses(address),
             port: listener.local_addr()?.port(),
-            token: token()?,
+            token: agreed.map_or_else(token, |agreed| Ok(agreed.to_owned()))?,
         };
         let file = folder.join(PLACE);
         let draft = folder.join(format!("{PLACE}.new"));
@@ -461,13 +472,33 @@ mod tests {
     }
 
     #[test]
+    fn nodes_without_a_common_folder_meet_where_they_were_told() {
+        let dir = std::env::temp_dir().join(format!("mizzen-apart-{}", std::process::id()));
+        let (here, there) = (dir.join("0"), dir.join("1"));
+        fs::create_dir_all(&here).unwrap();
+        fs::create_dir_all(&there).unwrap();
+        let free = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let told = format!(r#"{{"addresses":["127.0.0.1"],"port":{port},"token":"t"}}"#);
+        fs::write(there.join(PLACE), told).unwrap();
+        let mut node = Link::to(&there, 1, "n2");
+        let mut head = Link::listen(&here, "127.0.0.1", Some(port), Some("t")).unwrap();
+        let heard = turn_until(&mut [&mut head, &mut node], &|heard| !heard.is_empty());
+        assert!(matches!(heard[0], Heard::Joined(1)), "{heard:?}");
+        let taken = Link::listen(&here, "127.0.0.1", Some(port), Some("t")).unwrap_err();
+        assert!(taken.to_string().contains(&port.to_string()), "{taken}");
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
     fn nodes_meet_and_strangers_do_not() {
         let dir = std::env::temp_dir().join(format!("mizzen-meeting-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         let mut node = Link::to(&dir, 1, "n2");
         // Nobody listens yet.
         assert!(node.turn(Instant::now()).is_empty());
-        let mut head = Link::listen(&dir, "127.0.0.1").unwrap();
+        let mut head = Link::listen(&dir, "127.0.0.1", None, None).unwrap();
         let place: Place = serde_json::from_slice(&fs::read(dir.join(PLACE)).unwrap()).unwrap();
         let mut stranger = TcpStream::connect(("127.0.0.1", place.port)).unwrap();
         stranger

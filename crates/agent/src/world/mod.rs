@@ -120,7 +120,12 @@ impl WorldInHand {
             Some(meeting) if settings.nodes > 1 => {
                 let folder = Path::new(&meeting.attempt_dir);
                 if node == 0 {
-                    let link = Link::listen(folder, &settings.address)?;
+                    let link = Link::listen(
+                        folder,
+                        &settings.address,
+                        meeting.port,
+                        meeting.token.as_deref(),
+                    )?;
                     (link, Some(Head::new(&settings, agents, now)))
                 } else {
                     (Link::to(folder, node, host), None)

@@ -92,6 +92,7 @@ impl Scratch {
             code: None,
             leader: false,
             world: None,
+            of_node: false,
             ranks: scripts.iter().map(rank).collect(),
         }
     }
@@ -105,6 +106,7 @@ impl Scratch {
             grace: 20.0,
             devices: None,
             heartbeat: 60.0,
+            peers: Vec::new(),
         }
     }
 

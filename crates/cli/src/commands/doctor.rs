@@ -24,7 +24,7 @@ use crate::surroundings::Surroundings;
 const LITTLE_SPACE: u64 = 1 << 30;
 
 /// The programs that mizzen runs, and what for.
-const TOOLS: [(&str, &str); 7] = [
+const TOOLS: [(&str, &str); 6] = [
     (
         "git",
         "to find what code a job ran, and for the git packager",
@@ -36,7 +36,6 @@ const TOOLS: [(&str, &str); 7] = [
     ("bash", "for inline scripts without a `#!` line"),
     ("ssh", "for executors on other machines"),
     ("rsync", "for executors on other machines"),
-    ("docker", "for container executors"),
     ("nvidia-smi", "to count this machine's GPUs"),
 ];
 

@@ -13,6 +13,8 @@
 //! "not seen" and "could not ask" differently; the first is `Ok(None)` or a missing observation, the second an error.
 
 mod base;
+mod direct;
+pub mod docker;
 mod import;
 mod interactive;
 pub mod local;

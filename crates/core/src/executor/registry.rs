@@ -22,7 +22,11 @@ pub struct Entry {
 }
 
 /// Every kind there is: one line each.
-static REGISTRY: &[Entry] = &[super::local::ENTRY, super::slurm::ENTRY];
+static REGISTRY: &[Entry] = &[
+    super::local::ENTRY,
+    super::slurm::ENTRY,
+    super::docker::ENTRY,
+];
 
 /// Every kind there is.
 #[must_use]

@@ -1,6 +1,7 @@
 //! The live connection to the place where jobs run, and what it tells.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -8,7 +9,7 @@ use super::Request;
 use crate::model::{
     CancelMode, Cause, ExitRecord, Handle, JobState, Outcome, SubmissionKey, Timestamp,
 };
-use crate::tunnel::Tunnel;
+use crate::tunnel::{Tunnel, TunnelError};
 
 /// A live connection to the place where jobs run.
 #[async_trait]
@@ -57,6 +58,18 @@ pub trait Scheduler: Send + Sync {
     /// Resolves when asking again is worth it before the usual time. A place that can't tell never resolves.
     async fn changed(&self) {
         std::future::pending::<()>().await;
+    }
+
+    /// What kept requests from being taken ([`SubmitError::Later`]) is over: asked when something has changed, answered once.
+    fn wants_again(&self) -> bool {
+        false
+    }
+
+    /// A submission whose answer was lost may still be on its way for so long: not finding it counts as an answer only after
+    /// that. Nothing at a place where a key can be used once only.
+    fn settles_after(&self) -> Duration {
+        // Slurm's MessageTimeout is 10 s.
+        Duration::from_secs(20)
     }
 
     /// A job that was watched is over for good: what must not stay at its place is removed there, as far as possible.
@@ -184,6 +197,23 @@ pub enum SubmitError {
     /// It was sent, and whether it arrived is not known: look for the key before sending it again.
     #[error("uncertain: {0}")]
     Uncertain(String),
+}
+
+/// What a tunnel's error means for a command that may have been run.
+impl From<TunnelError> for SubmitError {
+    fn from(error: TunnelError) -> SubmitError {
+        let words = error.to_string();
+        match error {
+            TunnelError::Interrupted { .. } | TunnelError::TimedOut { .. } => {
+                SubmitError::Uncertain(words)
+            }
+            TunnelError::Unsendable(_)
+            | TunnelError::Path { .. }
+            | TunnelError::PreCommand { .. }
+            | TunnelError::Failed { .. } => SubmitError::Rejected(words),
+            _ => SubmitError::Unreachable(words),
+        }
+    }
 }
 
 /// The place could not be asked.

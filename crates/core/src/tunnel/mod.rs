@@ -24,6 +24,7 @@
 //! One more kind of tunnel: a file here with its settings, a variant of [`TunnelSettings`], and implementations of
 //! [`Tunnel::exec`] and [`Tunnel::agent`] (for which `ship` does the work); files follow from it.
 
+mod archive;
 mod channel;
 mod command;
 mod deliver;
@@ -45,6 +46,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::context::Context;
 
+pub use archive::Archive;
+pub(crate) use archive::add as add_to_archive;
 pub use channel::{ConnectionFact, ConnectionState, connection};
 pub use command::{Cmd, quote};
 pub use deliver::{DeliverError, deliver};

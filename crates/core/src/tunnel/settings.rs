@@ -36,6 +36,17 @@ impl TunnelSettings {
         }
     }
 
+    /// Where an experiment's folder is, for the one that is `here` (`<home>/experiments/<title>/<id>`): in the folder for jobs'
+    /// files, or where it is here.
+    #[must_use]
+    pub fn experiment_dir(&self, here: &Utf8Path) -> Utf8PathBuf {
+        let mut names = here.components().rev().map(|part| part.as_str());
+        match (self.job_dir(), names.next(), names.next()) {
+            (Some(folder), Some(id), Some(title)) => folder.join(title).join(id),
+            _ => here.to_owned(),
+        }
+    }
+
     /// The other side, for people: `this machine`, or `user@host:port`.
     #[must_use]
     pub fn place(&self) -> String {

@@ -20,6 +20,7 @@ mod start;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
@@ -118,6 +119,8 @@ struct Place {
     scheduler: Option<Arc<dyn Scheduler>>,
     slots: Option<u32>,
     in_flight: u32,
+    /// It has said that asking is worth it.
+    changed: Arc<AtomicBool>,
     next_look: Instant,
     line: Line,
     courier: Courier,
@@ -210,6 +213,7 @@ impl<'a> Supervisor<'a> {
                 scheduler: None,
                 slots,
                 in_flight: 0,
+                changed: Arc::default(),
                 next_look: Instant::now(),
                 line: Line::default(),
             });
@@ -396,9 +400,11 @@ impl<'a> Supervisor<'a> {
                 .map_err(|error| error.to_string())?,
         );
         let (listener, news) = (Arc::clone(&scheduler), Arc::clone(&self.news));
+        let changed = Arc::clone(&self.places[place].changed);
         tokio::spawn(async move {
             loop {
                 listener.changed().await;
+                changed.store(true, Ordering::Relaxed);
                 news.notify_one();
             }
         });

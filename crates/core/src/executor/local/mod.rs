@@ -160,7 +160,7 @@ impl Executor for LocalExecutor {
     }
 
     fn macro_values(&self) -> Option<ExecutorMacros> {
-        Some(render::macros())
+        Some(super::direct::macros())
     }
 
     fn capabilities(&self) -> Capabilities {

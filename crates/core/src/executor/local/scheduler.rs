@@ -526,6 +526,7 @@ mod tests {
             grace: 1.0,
             devices: None,
             heartbeat: 0.0,
+            peers: Vec::new(),
         };
         let line = run_line(&serde_json::to_string(&job).unwrap());
         let whole = serde_json::to_string(&Command::Run(Box::new(job))).unwrap();

@@ -101,15 +101,7 @@ impl SlurmExecutor {
     /// The experiment's folder at the place: in the tunnel's folder for jobs, or where it is here.
     #[must_use]
     pub fn place_dir(&self, unit: &Unit<'_>) -> Utf8PathBuf {
-        self.dir_for(unit.experiment_dir)
-    }
-
-    fn dir_for(&self, here: &Utf8Path) -> Utf8PathBuf {
-        let mut names = here.components().rev().map(|part| part.as_str());
-        match (self.settings.tunnel.job_dir(), names.next(), names.next()) {
-            (Some(folder), Some(id), Some(title)) => folder.join(title).join(id),
-            _ => here.to_owned(),
-        }
+        self.settings.tunnel.experiment_dir(unit.experiment_dir)
     }
 }
 
@@ -183,7 +175,7 @@ impl Executor for SlurmExecutor {
     }
 
     fn experiment_dir(&self, here: &Utf8Path) -> Utf8PathBuf {
-        self.dir_for(here)
+        self.settings.tunnel.experiment_dir(here)
     }
 
     fn shares_files(&self) -> bool {

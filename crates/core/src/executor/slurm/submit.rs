@@ -22,7 +22,7 @@ use crate::context::Context;
 use crate::executor::{Request, SubmitError, resolve_secret};
 use crate::model::Handle;
 use crate::plan::When;
-use crate::tunnel::{Cmd, Tunnel, TunnelError};
+use crate::tunnel::{Cmd, Tunnel};
 
 /// So many sbatch run at once: one is waiting for its connection while another is being answered.
 const AT_ONCE: usize = 4;
@@ -245,7 +245,7 @@ async fn sbatch(tunnel: &dyn Tunnel, batch: &Batch, extra: &Extra) -> Result<Str
     let command = Cmd::new(argv).cwd(batch.directory.clone()).timeout(LIMIT);
     let finished = match tunnel.run(&command).await {
         Ok(finished) => finished,
-        Err(error) => return Err(unsent(error)),
+        Err(error) => return Err(error.into()),
     };
     let said = String::from_utf8_lossy(&finished.stderr);
     let words: Vec<&str> = said
@@ -276,19 +276,4 @@ async fn sbatch(tunnel: &dyn Tunnel, batch: &Batch, extra: &Extra) -> Result<Str
         Refusal::ForNow => SubmitError::Later(words),
         Refusal::Unknown => SubmitError::Uncertain(words),
     })
-}
-
-/// What a tunnel's error means for a command that may have been run.
-pub(super) fn unsent(error: TunnelError) -> SubmitError {
-    let words = error.to_string();
-    match error {
-        TunnelError::Interrupted { .. } | TunnelError::TimedOut { .. } => {
-            SubmitError::Uncertain(words)
-        }
-        TunnelError::Unsendable(_)
-        | TunnelError::Path { .. }
-        | TunnelError::PreCommand { .. }
-        | TunnelError::Failed { .. } => SubmitError::Rejected(words),
-        _ => SubmitError::Unreachable(words),
-    }
 }

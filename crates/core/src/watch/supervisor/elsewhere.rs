@@ -12,6 +12,7 @@
 //! may run already: it is neither skipped nor sent again before its place has been asked for it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{Active, GivenUp, Supervisor};
@@ -29,9 +30,6 @@ const AT_A_TIME: usize = 16;
 const PAUSE: Duration = Duration::from_millis(500);
 /// The longest wait.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// A submission whose answer was lost may still be on its way through the place for so long (Slurm's MessageTimeout is
-/// 10 s): not finding it counts as an answer only after that.
-const ON_ITS_WAY: Duration = Duration::from_secs(20);
 /// Between two looks for what may have been submitted.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// How long the logs of a job that has ended may take to come here before its end is told.
@@ -72,6 +70,8 @@ pub(super) struct Line {
     unheard: bool,
     sending: bool,
     asking: bool,
+    /// Something has changed since the question was sent that is under way.
+    ask_again: bool,
     finding: bool,
     /// Nothing is sent before this time.
     send_at: Option<Instant>,
@@ -132,6 +132,38 @@ impl Supervisor<'_> {
         !self.places[place].executor.capabilities().idempotent
     }
 
+    /// A place has said that asking is worth it, or sending.
+    pub(super) fn changed_elsewhere(&mut self, place: usize) {
+        let at = &mut self.places[place];
+        let Some(scheduler) = at
+            .scheduler
+            .as_ref()
+            .filter(|_| at.changed.swap(false, Ordering::Relaxed))
+        else {
+            return;
+        };
+        if scheduler.wants_again() {
+            at.line.send_at = None;
+        }
+        at.line.ask_again = at.line.asking;
+        at.next_look = Instant::now();
+    }
+
+    /// How many units may be sent to a place now.
+    fn room(&self, place: usize) -> usize {
+        let Some(slots) = self.places[place].slots else {
+            return BATCH;
+        };
+        let on_their_way = self.handing.keys().filter(|unit| {
+            let members = self.engine.members(**unit);
+            members
+                .first()
+                .is_some_and(|job| self.engine.executor_of(*job) == place)
+        });
+        let taken = self.places[place].in_flight as usize + on_their_way.count();
+        BATCH.min((slots as usize).saturating_sub(taken))
+    }
+
     /// Begins to connect to the places of the experiment, while it is read what is to be done there.
     pub(super) async fn make_ready(&mut self) {
         for place in 0..self.places.len() {
@@ -157,8 +189,10 @@ impl Supervisor<'_> {
         if line.sending || line.send_at.is_some_and(|at| at > now) {
             return Ok(());
         }
+        self.places[place].line.send_at = None;
+        let room = self.room(place);
         let mut ready = Vec::new();
-        while ready.len() < BATCH
+        while ready.len() < room
             && let Some(unit) = self.engine.next_ready(place)
         {
             ready.push(unit);
@@ -413,6 +447,10 @@ impl Supervisor<'_> {
                 self.places[place].line.finding = false;
                 match answers {
                     Ok(found) => {
+                        let settles = self.places[place]
+                            .scheduler
+                            .as_ref()
+                            .map_or(Duration::ZERO, |scheduler| scheduler.settles_after());
                         for ((unit, request), handle) in units.into_iter().zip(found) {
                             let line = &mut self.places[place].line;
                             let since = line
@@ -425,7 +463,7 @@ impl Supervisor<'_> {
                                     line.unsure.retain(|(known, _)| *known != unit);
                                     self.handed_over(place, unit, handle, &request)?;
                                 }
-                                None if now.duration_since(since) >= ON_ITS_WAY => {
+                                None if now.duration_since(since) >= settles => {
                                     line.unsure.retain(|(known, _)| *known != unit);
                                     self.take_back(unit);
                                 }
@@ -449,7 +487,9 @@ impl Supervisor<'_> {
                     .scheduler
                     .as_ref()
                     .map_or(1.0, |scheduler| scheduler.pace());
-                self.places[place].next_look = now + Duration::from_secs_f64(pace);
+                let again = std::mem::take(&mut self.places[place].line.ask_again);
+                let pause = if again { 0.0 } else { pace };
+                self.places[place].next_look = now + Duration::from_secs_f64(pause);
                 if answer.is_ok() && std::mem::take(&mut self.places[place].line.unheard) {
                     self.look_for_early = true;
                 }

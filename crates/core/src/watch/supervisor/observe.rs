@@ -12,8 +12,11 @@ impl Supervisor<'_> {
     /// Asks the places: all of those with something new, or those whose time has come.
     pub(super) async fn observe(&mut self, due: Option<Instant>) -> Result<(), String> {
         for place in 0..self.places.len() {
-            if self.is_elsewhere(place)
-                || self.places[place].in_flight == 0
+            if self.is_elsewhere(place) {
+                self.changed_elsewhere(place);
+                continue;
+            }
+            if self.places[place].in_flight == 0
                 || due.is_some_and(|now| self.places[place].next_look > now)
             {
                 continue;

@@ -1,0 +1,254 @@
+//! One stream of events a host, for all jobs of the experiment; one list when it begins, and now and then as a net under it.
+//!
+//! ```text
+//! events ─ lines ─▶ State of the container that each names ─▶ news
+//!    └ ends (the engine was stopped, the connection broke) ─▶ silence ─▶ again, after a pause
+//! ```
+//!
+//! A stream begins a little before it was asked for, so nothing falls between it and the list.
+
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context as Task, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::super::engine::{Happened, Status, read_event, words};
+use super::{Seen, Shared};
+use crate::model::Timestamp;
+
+/// Between two lists while the stream is heard.
+const NET: Duration = Duration::from_secs(60);
+/// The pause after a stream has ended: at first, and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+/// A line that is longer is no event.
+const LONGEST: usize = 1 << 20;
+
+/// Hears of an experiment's containers at a host as long as somebody holds the connection.
+pub(super) fn start(shared: &Arc<Shared>, host: usize, experiment: &str) {
+    let listener = Listener {
+        shared: Arc::downgrade(shared),
+        host,
+        experiment: experiment.to_owned(),
+    };
+    shared.hosts[host].set_silence(None);
+    tokio::spawn(listener.hear());
+}
+
+struct Listener {
+    shared: Weak<Shared>,
+    host: usize,
+    experiment: String,
+}
+
+impl Listener {
+    async fn hear(self) {
+        let mut pause = PAUSES.0;
+        while let Some(shared) = self.shared.upgrade() {
+            let began = Instant::now();
+            let tunnel = Arc::clone(&shared.hosts[self.host].tunnel);
+            let command = shared.engine.events(&self.experiment);
+            let mut lines = Lines {
+                shared: self.shared.clone(),
+                rest: Vec::new(),
+            };
+            drop(shared);
+            let mut never = Never;
+            let stream = tunnel.exec(&command, &mut never, &mut lines);
+            tokio::pin!(stream);
+            let ended = loop {
+                let net = async {
+                    self.list().await;
+                    tokio::time::sleep(NET).await;
+                };
+                tokio::select! {
+                    ended = &mut stream => break ended,
+                    () = net => {}
+                }
+            };
+            let said = match ended {
+                Ok(ended) => words(&ended.stderr),
+                Err(error) => error.to_string(),
+            };
+            // What happened while nothing was heard shows in the list, if the engine answers at all.
+            self.list().await;
+            if let Some(shared) = self.shared.upgrade()
+                && shared.hosts[self.host].silence().is_some()
+                && !said.is_empty()
+            {
+                shared.hosts[self.host].set_silence(Some(said));
+            }
+            if began.elapsed() > PAUSES.1 {
+                pause = PAUSES.0;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    /// Takes in how all containers are.
+    async fn list(&self) {
+        let Some(shared) = self.shared.upgrade() else {
+            return;
+        };
+        let asked = Instant::now();
+        let rows = match shared.list(self.host, &self.experiment).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                shared.hosts[self.host].set_silence(Some(error.0));
+                return;
+            }
+        };
+        shared.hosts[self.host].set_silence(None);
+        let now = shared.context.clock.now();
+        let mut news = false;
+        let mut state = shared.lock();
+        for job in state.jobs.values_mut() {
+            for part in job.parts.iter_mut().filter(|part| part.host == self.host) {
+                let seen = match rows.get(&part.name) {
+                    Some(Status::Created) => Seen::Created,
+                    Some(Status::Running) => Seen::Running,
+                    Some(Status::Exited(code)) => Seen::Exited(Some(*code)),
+                    Some(Status::Other) => continue,
+                    // It may have been made after the list was.
+                    None if part.seen == Seen::Unknown && job.since >= asked => continue,
+                    None if part.seen == Seen::Unknown && !job.found => continue,
+                    None => Seen::Gone,
+                };
+                news |= see(&mut part.seen, &mut part.started, seen, now);
+            }
+        }
+        drop(state);
+        if news {
+            shared.news.notify_one();
+        }
+    }
+}
+
+/// Takes in how a container is; whether that is news.
+fn see(known: &mut Seen, started: &mut Option<Timestamp>, seen: Seen, now: Timestamp) -> bool {
+    let later = |seen: Seen| match seen {
+        Seen::Unknown => 0,
+        Seen::Created => 1,
+        Seen::Running => 2,
+        Seen::Exited(_) => 3,
+        Seen::Gone => 4,
+    };
+    if seen == Seen::Running && started.is_none() {
+        *started = Some(now);
+    }
+    // A container goes one way only. What is removed after its end has ended before.
+    if later(seen) <= later(*known) || (seen == Seen::Gone && matches!(known, Seen::Exited(_))) {
+        return false;
+    }
+    *known = seen;
+    true
+}
+
+/// Where the stream's lines go.
+struct Lines {
+    shared: Weak<Shared>,
+    rest: Vec<u8>,
+}
+
+impl Lines {
+    fn take(&mut self, bytes: &[u8]) {
+        self.rest.extend_from_slice(bytes);
+        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.rest.drain(..=end).collect();
+            self.line(&String::from_utf8_lossy(&line));
+        }
+        if self.rest.len() > LONGEST {
+            self.rest.clear();
+        }
+    }
+
+    fn line(&self, line: &str) {
+        let (Some(shared), Some(event)) = (self.shared.upgrade(), read_event(line.trim())) else {
+            return;
+        };
+        let now = shared.context.clock.now();
+        let mut state = shared.lock();
+        let Some(handle) = state.names.get(&event.name).cloned() else {
+            return;
+        };
+        let Some(job) = state.jobs.get_mut(&handle) else {
+            return;
+        };
+        let Some(part) = job.parts.iter_mut().find(|part| part.name == event.name) else {
+            return;
+        };
+        let seen = match event.happened {
+            Happened::Started => Some(Seen::Running),
+            Happened::Died => Some(Seen::Exited(event.code)),
+            Happened::Removed => Some(Seen::Gone),
+            Happened::Killed => {
+                part.killed = true;
+                None
+            }
+            Happened::OutOfMemory => {
+                part.out_of_memory = true;
+                None
+            }
+        };
+        let news = seen.is_some_and(|seen| see(&mut part.seen, &mut part.started, seen, now));
+        // Its GPUs are free.
+        let freed = news && part.has_ended();
+        state.again |= freed;
+        drop(state);
+        if news {
+            shared.news.notify_one();
+        }
+    }
+}
+
+impl AsyncWrite for Lines {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Task<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        self.take(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Task<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Task<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Input that never comes and never ends.
+struct Never;
+
+impl AsyncRead for Never {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Task<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_goes_one_way() {
+        let (mut known, mut started) = (Seen::Unknown, None);
+        let now = Timestamp(7);
+        assert!(see(&mut known, &mut started, Seen::Running, now));
+        assert_eq!(started, Some(now));
+        assert!(!see(&mut known, &mut started, Seen::Created, now));
+        assert!(see(&mut known, &mut started, Seen::Exited(Some(3)), now));
+        assert!(!see(&mut known, &mut started, Seen::Running, now));
+        assert!(!see(&mut known, &mut started, Seen::Gone, now));
+        assert_eq!(known, Seen::Exited(Some(3)));
+    }
+}
