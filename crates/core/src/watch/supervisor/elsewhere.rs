@@ -24,6 +24,8 @@ use crate::tunnel::mirror_once;
 
 /// So many units are handed over at once.
 const BATCH: usize = 256;
+/// So many single ones are on their way at once.
+const LINES: usize = 16;
 /// So many are rendered before others have their turn.
 const AT_A_TIME: usize = 16;
 /// The wait after a place could not be reached or takes no more, at first; doubled each time.
@@ -68,7 +70,8 @@ pub(super) enum Word {
 pub(super) struct Line {
     /// Jobs were handed over before this process was there, and nothing has been heard of them yet.
     unheard: bool,
-    sending: bool,
+    /// So many batches are on their way.
+    sending: usize,
     asking: bool,
     /// Something has changed since the question was sent that is under way.
     ask_again: bool,
@@ -112,7 +115,9 @@ impl Line {
 
     /// When something is due.
     pub(super) fn next_time(&self, something_ready: bool) -> Option<Instant> {
-        let send = self.send_at.filter(|_| something_ready && !self.sending);
+        let send = self
+            .send_at
+            .filter(|_| something_ready && self.sending == 0);
         let find = self.find_at.filter(|_| !self.finding);
         let cancel = self.cancel_at.filter(|_| !self.cancelling);
         [send, find, cancel].into_iter().flatten().min()
@@ -149,6 +154,15 @@ impl Supervisor<'_> {
         at.next_look = Instant::now();
     }
 
+    /// How many batches may be on their way to a place at once. Where jobs are counted here, each goes by itself: what is slow
+    /// to start holds no other up.
+    fn lines(&self, place: usize) -> usize {
+        match self.places[place].slots {
+            Some(_) => LINES,
+            None => 1,
+        }
+    }
+
     /// How many units may be sent to a place now.
     fn room(&self, place: usize) -> usize {
         let Some(slots) = self.places[place].slots else {
@@ -161,7 +175,7 @@ impl Supervisor<'_> {
                 .is_some_and(|job| self.engine.executor_of(*job) == place)
         });
         let taken = self.places[place].in_flight as usize + on_their_way.count();
-        BATCH.min((slots as usize).saturating_sub(taken))
+        usize::from(taken < slots as usize)
     }
 
     /// Begins to connect to the places of the experiment, while it is read what is to be done there.
@@ -177,8 +191,8 @@ impl Supervisor<'_> {
         tokio::task::yield_now().await;
     }
 
-    /// Hands over what is ready, all that goes with one journey.
-    pub(super) async fn start_elsewhere(&mut self, place: usize) -> Result<(), String> {
+    /// Hands over what is ready, all that goes with one journey; false if nothing does.
+    pub(super) async fn start_elsewhere(&mut self, place: usize) -> Result<bool, String> {
         let now = Instant::now();
         if !self.unsent.is_empty() && !self.engine.has_ready(place) {
             // What waited was cancelled.
@@ -186,8 +200,8 @@ impl Supervisor<'_> {
             self.unsent.clear(&executor);
         }
         let line = &self.places[place].line;
-        if line.sending || line.send_at.is_some_and(|at| at > now) {
-            return Ok(());
+        if line.sending >= self.lines(place) || line.send_at.is_some_and(|at| at > now) {
+            return Ok(false);
         }
         self.places[place].line.send_at = None;
         let room = self.room(place);
@@ -198,7 +212,7 @@ impl Supervisor<'_> {
             ready.push(unit);
         }
         if ready.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let scheduler = self.scheduler(place);
         let mut units = Vec::with_capacity(ready.len());
@@ -240,10 +254,10 @@ impl Supervisor<'_> {
             }
         }
         let Ok(scheduler) = scheduler else {
-            return Ok(());
+            return Ok(false);
         };
         if units.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         self.writer.events(std::mem::take(&mut self.pending));
         if !self.writer.flush().await {
@@ -251,9 +265,9 @@ impl Supervisor<'_> {
             for (unit, _) in units {
                 self.take_back(unit);
             }
-            return Ok(());
+            return Ok(false);
         }
-        self.places[place].line.sending = true;
+        self.places[place].line.sending += 1;
         let words = self.words.clone();
         let courier = self.places[place].courier.clone();
         tokio::spawn(async move {
@@ -265,7 +279,7 @@ impl Supervisor<'_> {
                 answers,
             });
         });
-        Ok(())
+        Ok(true)
     }
 
     fn intend(&mut self, unit: u32, attempt: u32, request: &Request) {
@@ -416,7 +430,7 @@ impl Supervisor<'_> {
                 units,
                 answers,
             } => {
-                self.places[place].line.sending = false;
+                self.places[place].line.sending -= 1;
                 let mut later = None;
                 for ((unit, request), answer) in units.into_iter().zip(answers) {
                     match answer {
@@ -557,6 +571,10 @@ impl Supervisor<'_> {
             }
             return;
         };
+        if line.send_at.is_some_and(|at| at > now) {
+            // Another that was on its way has heard the same.
+            return;
+        }
         let pause = longer(&mut line.pause);
         line.send_at = Some(now + pause);
         let clock = self.context.clock.now();

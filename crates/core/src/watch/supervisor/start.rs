@@ -76,7 +76,7 @@ impl Supervisor<'_> {
     pub(super) async fn start_ready(&mut self) -> Result<(), String> {
         for place in 0..self.places.len() {
             if self.is_elsewhere(place) {
-                self.start_elsewhere(place).await?;
+                while self.start_elsewhere(place).await? {}
                 continue;
             }
             while !self.stalled

@@ -60,7 +60,9 @@ pub(super) async fn send(shared: &Arc<Shared>, request: &Request) -> Result<Hand
         let watched = Watched::new(&launch, false);
         shared.remember(&mut state, &handle, watched);
     }
+    let turn = shared.turns.acquire().await;
     let sent = sending.all(request).await;
+    drop(turn);
     if sent.is_err() {
         // An answer that was lost leaves it to be looked for; it is watched again then.
         shared.lose(&handle);
