@@ -106,12 +106,17 @@ mariadbd mariadb-server
 google-authenticator libpam-google-authenticator
 sshpass sshpass
 ip iproute2
+dockerd docker.io
+docker docker.io
+podman podman
+runc runc
+busybox busybox-static
 PROGRAMS
     ((${#missing[@]} > 0)) || return 0
     if ((EUID == 0)) && has apt-get; then
         install_packages "${wanted[@]}"
     else
-        skip "tests on real clusters" "${missing[*]} (Debian: ${wanted[*]})"
+        skip "tests on real clusters and engines" "${missing[*]} (Debian: ${wanted[*]})"
     fi
 }
 

@@ -129,6 +129,7 @@ fn planned_job(job: JobPreview) -> PlannedJobDocument {
         timeout: job.timeout,
         retries: job.retries.failure,
         request: job.request,
+        by_hand: job.by_hand,
     }
 }
 
@@ -231,6 +232,9 @@ fn job_text(job: &PlannedJobDocument, page: &Page) -> String {
         line(&name, &shell_line(argv));
     }
     line("in", &shell_line(std::slice::from_ref(&job.workdir)));
+    if let Some(by_hand) = &job.by_hand {
+        line("by hand", by_hand);
+    }
     if !job.after.is_empty() {
         line("after", &job.after.join(", "));
     }

@@ -281,6 +281,9 @@ pub(crate) struct PlannedJobDocument {
     pub(crate) retries: u32,
     /// The exact request, secrets masked; its form is the executor kind's.
     pub(crate) request: serde_json::Value,
+    /// A line for a shell that starts the same (its first process) without mizzen, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) by_hand: Option<String>,
 }
 
 /// A variable of the environment.

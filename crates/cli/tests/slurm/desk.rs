@@ -156,25 +156,6 @@ pub(crate) fn runs(laptop: &Laptop, attempt: &str) {
     });
 }
 
-/// State and cause of each attempt of a job.
-pub(crate) fn attempts(status: &Value, name: &str) -> Vec<String> {
-    let job = crate::scene::job(status, name);
-    let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-    job["attempts"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|attempt| {
-            format!(
-                "{} {} {}",
-                attempt["number"],
-                word(&attempt["state"]),
-                word(&attempt["cause"])
-            )
-        })
-        .collect()
-}
-
 /// What a command says that is refused.
 pub(crate) fn refused(said: &Said, status: i32, words: &[&str]) {
     assert_eq!(said.status, status, "{said:?}");

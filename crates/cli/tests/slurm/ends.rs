@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use crate::desk::{Desk, attempts, escaped, executors, own, runs, shared, slurm_id, until_booked};
+use crate::attempts::attempts;
+use crate::desk::{Desk, escaped, executors, own, runs, shared, slurm_id, until_booked};
 use crate::scene::{Scene, ends, exit_record, job, until};
 use crate::slurm::{Cluster, Laptop, Variant};
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::desk::{Desk, attempts, own, runs, shared, until_booked};
+use crate::attempts::attempts;
+use crate::desk::{Desk, own, runs, shared, until_booked};
 use crate::scene::{Dice, Scene, ends, kill_9, pause, until};
 use crate::slurm::{Laptop, Variant};
 

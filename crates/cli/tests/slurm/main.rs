@@ -6,6 +6,8 @@
 )]
 #![expect(unreachable_pub, reason = "shared by several test crates")]
 
+#[path = "../support/attempts.rs"]
+mod attempts;
 mod code;
 mod desk;
 mod devspace;

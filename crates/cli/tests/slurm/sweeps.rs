@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::desk::{Desk, attempts, own, shared, slurm_id, until_booked};
+use crate::attempts::attempts;
+use crate::desk::{Desk, own, shared, slurm_id, until_booked};
 use crate::scene::{Scene, ends};
 use crate::slurm::Variant;
 

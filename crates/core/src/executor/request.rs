@@ -98,6 +98,9 @@ pub struct RenderedMember {
     /// The code that is put into the job's folder before it starts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<RenderedCode>,
+    /// A line for a shell that starts the same without us, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by_hand: Option<String>,
 }
 
 /// How a job gets its code.

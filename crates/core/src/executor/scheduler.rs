@@ -7,7 +7,8 @@ use async_trait::async_trait;
 
 use super::Request;
 use crate::model::{
-    CancelMode, Cause, ExitRecord, Handle, JobState, Outcome, SubmissionKey, Timestamp,
+    CancelMode, Cause, ExitRecord, ExperimentId, Handle, JobState, Outcome, SubmissionKey,
+    Timestamp,
 };
 use crate::tunnel::{Tunnel, TunnelError};
 
@@ -75,6 +76,11 @@ pub trait Scheduler: Send + Sync {
     /// A job that was watched is over for good: what must not stay at its place is removed there, as far as possible.
     async fn forget(&self, handle: &Handle) {
         let _ = handle;
+    }
+
+    /// All jobs of an experiment are over: what is left of any of them, and must not stay, is removed, as far as possible.
+    async fn leave(&self, experiment: &ExperimentId) {
+        let _ = experiment;
     }
 
     /// The way to the place's files, where they are not ours.

@@ -45,6 +45,8 @@ pub struct JobPreview {
     pub retries: Retries,
     /// Exactly what is sent; private values are masked.
     pub request: serde_json::Value,
+    /// A line for a shell that starts the same without us, where there is one.
+    pub by_hand: Option<String>,
 }
 
 /// Renders every job of a plan, as `send` would send its first attempt. Pure: nothing is written or asked.
@@ -139,6 +141,7 @@ impl<'a> Previewer<'a> {
             timeout: job.timeout,
             retries: job.retries,
             request: payload,
+            by_hand: shown.by_hand,
         })
     }
 

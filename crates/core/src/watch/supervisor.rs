@@ -304,6 +304,7 @@ impl<'a> Supervisor<'a> {
                             () = &mut last => break,
                         }
                     }
+                    self.leave_places().await;
                     return Ok(state);
                 }
                 // Somebody asked for something in the last moment, or the store can't be written any more.

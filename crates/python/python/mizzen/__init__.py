@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         UnreachableError as UnreachableError,
     )
     from mizzen.executor import (
+        DockerExecutor as DockerExecutor,
         Executor as Executor,
         ExecutorMacros as ExecutorMacros,
         LocalExecutor as LocalExecutor,
@@ -117,6 +118,7 @@ _MODULES = {
         "UnreachableError",
     ),
     "mizzen.executor": (
+        "DockerExecutor",
         "Executor",
         "ExecutorMacros",
         "LocalExecutor",

@@ -233,7 +233,8 @@ pub(super) struct State {
 
 /// The answer of [`Engine::inspect`]: whose it is, and how it is.
 pub(super) fn read_state(answer: &str) -> Option<(String, State)> {
-    let (key, state) = answer.trim().split_once(' ')?;
+    // What carries no label of ours begins with the blank.
+    let (key, state) = answer.trim_end().split_once(' ')?;
     Some((key.to_owned(), serde_json::from_str(state).ok()?))
 }
 
@@ -419,5 +420,6 @@ mod tests {
         .unwrap();
         assert_eq!((key.as_str(), state.exit_code), ("mz-a-0-1", 137));
         assert!(state.out_of_memory);
+        assert_eq!(read_state(" {\"Status\":\"created\"}\n").unwrap().0, "");
     }
 }

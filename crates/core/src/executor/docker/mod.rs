@@ -19,6 +19,7 @@
 //! - The engine makes folders for volumes that aren't there, and they are root's. So sources are looked for first.
 
 mod bare;
+mod by_hand;
 mod check;
 mod engine;
 pub mod hosts;

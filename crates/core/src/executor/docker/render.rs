@@ -3,6 +3,7 @@
 use camino::Utf8PathBuf;
 use mizzen_agent::protocol::{Job, Meeting, Member, World};
 
+use super::by_hand;
 use super::options;
 use super::payload::{CodePlace, Container, Gpus, LABEL, Launch, LaunchFile, User};
 use super::settings::{DockerSettings, Entrypoint};
@@ -310,6 +311,13 @@ impl Found<'_> {
                 .chain(launched.files.iter().cloned())
                 .collect(),
             code: self.code(executor, 0),
+            by_hand: containers
+                .first()
+                .filter(|_| executor.shares_files())
+                .and_then(|one| {
+                    let directory = &self.directories[0];
+                    by_hand::line(&self.settings, one, directory, self.member.code)
+                }),
         };
         Ok((shown, containers))
     }

@@ -29,7 +29,6 @@ pub struct DockerSettings {
     pub nodes: Option<u32>,
     /// The machines that a job runs on, one container each: "user@host", or an ssh tunnel's table. Without it, the machine at
     /// the end of `tunnel`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<HostEntry>,
     /// The OCI runtime, such as "nvidia".
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,12 +63,10 @@ pub struct DockerSettings {
     /// folder; one with a slash is a path of the machine, which must be there; any other is a volume's name.
     pub volumes: Vec<String>,
     /// Ports of the container for the outside, such as "8080:80" or "127.0.0.1:8080:80/tcp".
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<String>,
     /// Further arguments by their names in Docker's Python library (`containers.run`), such as `cap_add = ["SYS_PTRACE"]`.
     pub additional_kwargs: Map<String, Value>,
     /// Further words for the engine's `run`, one each, such as "--cap-add=SYS_PTRACE".
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub engine_args: Vec<String>,
     /// Who the processes are: without it who launches, so that files are theirs; "image" for the image's own user; else a name or
     /// numbers such as "1000:1000".

@@ -135,6 +135,7 @@ fn render_member(
         workdir: job.workdir.clone(),
         files: job.files.iter().cloned().chain(launched.files).collect(),
         code: code.clone(),
+        by_hand: None,
     };
     let agents = Member {
         name: job.name.clone(),

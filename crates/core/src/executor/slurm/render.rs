@@ -842,6 +842,7 @@ fn rendered(
         workdir: workdir(member).to_owned(),
         files: files(member).cloned().collect(),
         code: member.code.clone(),
+        by_hand: None,
     })
 }
 

@@ -605,6 +605,18 @@ impl Supervisor<'_> {
         }
     }
 
+    /// The experiment is over: what whoever died before could not take away goes now.
+    pub(super) async fn leave_places(&mut self) {
+        for place in 0..self.places.len() {
+            if self.is_elsewhere(place)
+                && let Ok(scheduler) = self.scheduler(place)
+            {
+                let left = scheduler.leave(self.id);
+                let _ = tokio::time::timeout(KEEP_LIMIT, left).await;
+            }
+        }
+    }
+
     /// An end is told once the logs are here, so that whoever hears of it finds them.
     async fn seen_elsewhere(&mut self, place: usize, seen: Observation) -> Result<(), String> {
         let over = matches!(

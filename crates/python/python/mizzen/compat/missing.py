@@ -6,14 +6,13 @@ from mizzen.compat import UnsupportedError
 
 __all__ = ["MISSING", "placeholder"]
 
-_PLACES = "jobs run on this machine (`LocalExecutor`) and under Slurm (`SlurmExecutor`) so far; other places come one by one"
+_PLACES = "jobs run on this machine (`LocalExecutor`), in containers (`DockerExecutor`) and under Slurm (`SlurmExecutor`) so far; other places come one by one"
 _TUNNELS = "nothing is to be packed for a tunnel: files travel over the connection by themselves"
 _RAY = "there are no Ray clusters yet"
 
 #: For each name: what to use, or why there is nothing to use.
 MISSING: dict[str, str] = {
     "DGXCloudExecutor": _PLACES,
-    "DockerExecutor": _PLACES,
     "KubeRayExecutor": _RAY,
     "KubeRayWorkerGroup": _RAY,
     "KubeflowExecutor": _PLACES,

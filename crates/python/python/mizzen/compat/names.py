@@ -76,7 +76,7 @@ MODULES: dict[str, dict[str, str]] = {
     "nemo_run": {
         **_of(_CONFIG, "Config", "ConfigurableMixin", "Partial", "Script", "autoconvert", "dryrun_fn", "help"),
         **_LAZY,
-        **_of(_EXECUTOR, "Executor", "ExecutorMacros", "LocalExecutor", "SlurmExecutor", "import_executor"),
+        **_of(_EXECUTOR, "DockerExecutor", "Executor", "ExecutorMacros", "LocalExecutor", "SlurmExecutor", "import_executor"),
         **_of(_EXPERIMENT, "Experiment", "run"),
         **_of("mizzen.plugin", "Plugin"),
         **_of("mizzen.devspace", "DevSpace"),
@@ -85,7 +85,6 @@ MODULES: dict[str, dict[str, str]] = {
         **_TUNNEL,
         **_missing(
             "DGXCloudExecutor",
-            "DockerExecutor",
             "KubeflowExecutor",
             "LeptonExecutor",
             "SkypilotExecutor",
@@ -127,7 +126,7 @@ MODULES: dict[str, dict[str, str]] = {
         _EXECUTOR, "Executor", "ExecutorMacros", "LogSupportedExecutor", "import_executor"
     ),
     "nemo_run.core.execution.dgxcloud": _missing("DGXCloudExecutor"),
-    "nemo_run.core.execution.docker": _missing("DockerExecutor"),
+    "nemo_run.core.execution.docker": _of(_EXECUTOR, "DockerExecutor"),
     "nemo_run.core.execution.kubeflow": _missing("KubeflowExecutor"),
     "nemo_run.core.execution.kuberay": _missing("KubeRayExecutor", "KubeRayWorkerGroup"),
     "nemo_run.core.execution.launcher": _LAUNCHING,

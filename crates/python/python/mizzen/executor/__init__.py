@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mizzen.executor.base import Executor as Executor
     from mizzen.executor.base import LogSupportedExecutor as LogSupportedExecutor
     from mizzen.executor.base import executor_from as executor_from
+    from mizzen.executor.docker import DockerExecutor as DockerExecutor
     from mizzen.executor.imports import import_executor as import_executor
     from mizzen.executor.local import LocalExecutor as LocalExecutor
     from mizzen.executor.macros import ExecutorMacros as ExecutorMacros
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mizzen.executor.slurm import SlurmJobDetails as SlurmJobDetails
 
 _HOMES = {
+    "DockerExecutor": "docker",
     "Executor": "base",
     "ExecutorMacros": "macros",
     "LocalExecutor": "local",
@@ -40,6 +42,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "DockerExecutor",
     "Executor",
     "ExecutorMacros",
     "LocalExecutor",

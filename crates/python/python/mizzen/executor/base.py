@@ -24,6 +24,7 @@ __all__ = ["KINDS", "Executor", "LogSupportedExecutor", "executor_from"]
 KINDS: dict[str, tuple[str, str]] = {
     "local": ("mizzen.executor.local", "LocalExecutor"),
     "slurm": ("mizzen.executor.slurm", "SlurmExecutor"),
+    "docker": ("mizzen.executor.docker", "DockerExecutor"),
 }
 
 #: What says which job an executor is for. It is no setting: two executors that differ in it alone are the same place.

@@ -37,10 +37,10 @@ impl Shared {
         Ok(left)
     }
 
-    /// Some of its containers have left a claim or a record.
-    pub(super) async fn left_something(&self, job: &Watched) -> Result<bool, ObserveError> {
+    /// Which of its containers have left a claim or a record.
+    pub(super) async fn left_something(&self, job: &Watched) -> Result<Vec<bool>, ObserveError> {
         let left = self.records(job).await?;
-        Ok(left.iter().any(|one| *one != Left::Nothing))
+        Ok(left.iter().map(|one| *one != Left::Nothing).collect())
     }
 
     /// How each member of a unit has ended whose containers have all ended.
@@ -70,16 +70,26 @@ impl Shared {
             .collect();
         if let [(part, left)] = parts {
             return match records.into_iter().next().flatten() {
-                Some(record) => Ok(with_record(job, part, record)),
+                Some(record) => {
+                    let killed = part.killed
+                        && record.outcome == Outcome::Interrupted
+                        && self.goes_on(part.host).await;
+                    let part = Part {
+                        killed,
+                        ..(*part).clone()
+                    };
+                    Ok(with_record(job, &part, record))
+                }
                 None => self.without_record(job, part, left).await,
             };
         }
         if records.iter().any(Option::is_some)
             && let Some(merged) = self.merged(job, parts, &records).await?
         {
+            let first = parts[0].0;
             let part = Part {
                 out_of_memory: parts.iter().any(|(part, _)| part.out_of_memory),
-                killed: parts.iter().any(|(part, _)| part.killed),
+                killed: parts.iter().any(|(part, _)| part.killed) && self.goes_on(first.host).await,
                 ..parts[0].0.clone()
             };
             let lost = records.iter().position(Option::is_none);
@@ -174,6 +184,8 @@ impl Shared {
         let state = read_state(&answer).map(|(_, state)| state);
         let Some(state) = state else {
             if refusal(&said) != Refusal::NoContainer {
+                // An engine that is being stopped has sent the signals itself.
+                self.forget_signals(part.host);
                 return Err(ObserveError(said));
             }
             return Ok(
@@ -198,7 +210,7 @@ impl Shared {
                 Cause::OutOfMemory,
                 "it used more memory than its container may have".to_owned(),
             ),
-            _ if part.killed => cancelled("its container was killed by somebody else"),
+            _ if part.killed => cancelled("its container was killed or removed by somebody else"),
             _ if !state.error.is_empty() => failed(Cause::LaunchFailure, state.error),
             Left::Claim if self.has_agent(part.host).await => failed(
                 Cause::NodeFailure,
@@ -218,6 +230,28 @@ impl Shared {
                 failed(Cause::LaunchFailure, words)
             }
         })
+    }
+
+    /// The engine takes questions. One that is being stopped ends its containers as anybody would who tells it to, but takes no
+    /// new connections meanwhile.
+    async fn goes_on(&self, host: usize) -> bool {
+        let command = self
+            .engine
+            .command(["version", "--format={{.Server.Version}}"]);
+        let answer = self.hosts[host].tunnel.run(&command).await;
+        let goes_on = answer.is_ok_and(|finished| finished.status == 0);
+        if !goes_on {
+            self.forget_signals(host);
+        }
+        goes_on
+    }
+
+    fn forget_signals(&self, host: usize) {
+        let mut state = self.lock();
+        let parts = state.jobs.values_mut().flat_map(|job| &mut job.parts);
+        for part in parts.filter(|part| part.host == host) {
+            part.killed = false;
+        }
     }
 
     async fn has_agent(&self, host: usize) -> bool {
@@ -309,7 +343,7 @@ fn with_record(job: &Watched, part: &Part, record: ExitRecord) -> MemberEnd {
         }
         Outcome::LaunchFailed => {
             if let Some(words) = &mut told.message
-                && words.to_ascii_lowercase().contains("exec format error")
+                && words.contains("not a program of this machine's kind")
             {
                 words.push_str("; the image may be for another kind of processor: see `platform`");
             }

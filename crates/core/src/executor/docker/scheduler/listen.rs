@@ -5,7 +5,8 @@
 //!    └ ends (the engine was stopped, the connection broke) ─▶ silence ─▶ again, after a pause
 //! ```
 //!
-//! A stream begins a little before it was asked for, so nothing falls between it and the list.
+//! A stream begins a little before it was asked for, so nothing falls between it and the list. What was found or adopted may have ended
+//! before it was watched: then the list is asked for once more.
 
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -21,7 +22,7 @@ use crate::model::Timestamp;
 /// Between two lists while the stream is heard.
 const NET: Duration = Duration::from_secs(60);
 /// The pause after a stream has ended: at first, and at most.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 /// A line that is longer is no event.
 const LONGEST: usize = 1 << 20;
 
@@ -60,7 +61,7 @@ impl Listener {
             let ended = loop {
                 let net = async {
                     self.list().await;
-                    tokio::time::sleep(NET).await;
+                    self.until_asked().await;
                 };
                 tokio::select! {
                     ended = &mut stream => break ended,
@@ -87,6 +88,15 @@ impl Listener {
         }
     }
 
+    /// Resolves when it is time for the next list.
+    async fn until_asked(&self) {
+        let Some(shared) = self.shared.upgrade() else {
+            return;
+        };
+        // Somebody has found what had begun before it was watched here.
+        let _ = tokio::time::timeout(NET, shared.ask[self.host].notified()).await;
+    }
+
     /// Takes in how all containers are.
     async fn list(&self) {
         let Some(shared) = self.shared.upgrade() else {
@@ -100,10 +110,13 @@ impl Listener {
                 return;
             }
         };
+        let was_silent = shared.hosts[self.host].silence().is_some();
         shared.hosts[self.host].set_silence(None);
         let now = shared.context.clock.now();
-        let mut news = false;
+        // What could not be sent to it can be now.
+        let mut news = was_silent;
         let mut state = shared.lock();
+        state.again |= was_silent;
         for job in state.jobs.values_mut() {
             for part in job.parts.iter_mut().filter(|part| part.host == self.host) {
                 let seen = match rows.get(&part.name) {

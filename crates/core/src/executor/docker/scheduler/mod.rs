@@ -33,7 +33,7 @@ use crate::context::Context;
 use crate::executor::{
     CancelError, Observation, ObserveError, Observed, Request, Scheduler, SubmitError,
 };
-use crate::model::{CancelMode, Handle, SubmissionKey, Timestamp};
+use crate::model::{CancelMode, ExperimentId, Handle, SubmissionKey, Timestamp};
 use crate::tunnel::Tunnel;
 
 /// Seconds between two looks, if the engine says nothing by itself.
@@ -59,6 +59,8 @@ struct Shared {
     /// Containers that are to be removed, by host; they go together.
     removing: Vec<stop::Removals>,
     turns: tokio::sync::Semaphore,
+    /// By host: somebody wants to know how all containers are.
+    ask: Vec<Notify>,
 }
 
 #[derive(Default)]
@@ -191,6 +193,7 @@ pub(super) fn connect(executor: &DockerExecutor, context: &Context) -> DockerSch
         .map(|tunnel| Host::new(tunnel, context))
         .collect();
     let removing = hosts.iter().map(|_| stop::Removals::default()).collect();
+    let ask = hosts.iter().map(|_| Notify::new()).collect();
     DockerScheduler {
         shared: Arc::new(Shared {
             context: context.clone(),
@@ -202,6 +205,7 @@ pub(super) fn connect(executor: &DockerExecutor, context: &Context) -> DockerSch
             state: Mutex::default(),
             removing,
             turns: tokio::sync::Semaphore::new(AT_ONCE),
+            ask,
         }),
     }
 }
@@ -256,8 +260,18 @@ impl Shared {
         let Some(mut job) = self.lock().jobs.get(handle).cloned() else {
             return Ok(Vec::new());
         };
+        let mut ended = None;
+        if job.parts.iter().all(Part::has_ended) {
+            ended = Some(self.conclude(&job).await?);
+        } else if job.parts.iter().any(Part::has_ended) && !job.ending {
+            job.ending = self.end_the_others(&job).await?;
+        }
         let mut told = Vec::new();
-        let started = job.parts.iter().filter_map(|part| part.started).min();
+        let seen = job.parts.iter().filter_map(|part| part.started).min();
+        // What was found when it was over has begun before it was seen.
+        let records = ended.iter().flatten().filter_map(|end| end.record.as_ref());
+        let recorded = records.map(|record| Timestamp(record.started)).min();
+        let started = seen.into_iter().chain(recorded).min();
         let runs = job.parts.iter().any(|part| part.seen == Seen::Running) || started.is_some();
         if runs && !job.told_running {
             let mut nodes: Vec<String> = Vec::new();
@@ -273,11 +287,7 @@ impl Shared {
             });
             job.told_running = true;
         }
-        if job.parts.iter().all(Part::has_ended) {
-            told.push(Observed::Ended(self.conclude(&job).await?));
-        } else if job.parts.iter().any(Part::has_ended) && !job.ending {
-            job.ending = self.end_the_others(&job).await?;
-        }
+        told.extend(ended.map(Observed::Ended));
         if let Some(known) = self.lock().jobs.get_mut(handle) {
             known.told_running = job.told_running;
             known.ending |= job.ending;
@@ -321,7 +331,8 @@ impl Scheduler for DockerScheduler {
             return;
         };
         let mut state = self.shared.lock();
-        if !state.jobs.contains_key(handle) {
+        let known = state.jobs.contains_key(handle);
+        if !known {
             let mut watched = Watched::new(&launch, false);
             // Not one that this process has sent: what became of it meanwhile is asked.
             watched.found = true;
@@ -329,6 +340,11 @@ impl Scheduler for DockerScheduler {
         }
         drop(state);
         self.shared.listen(&launch.experiment);
+        if !known {
+            for ask in &self.shared.ask {
+                ask.notify_one();
+            }
+        }
     }
 
     async fn find(
@@ -354,20 +370,28 @@ impl Scheduler for DockerScheduler {
                     rows.insert(self.shared.list(host, &launch.experiment).await?);
                 }
             }
-            let status = |container: &Container| {
+            let begun = |container: &Container| {
                 let place = (container.host, launch.experiment.clone());
-                listed
+                let status = listed
                     .get(&place)
-                    .and_then(|rows| rows.get(&container.name))
+                    .and_then(|rows| rows.get(&container.name));
+                status.map(|status| *status != Status::Created)
             };
-            // Of a unit that was sent in part the rest is sent once more: what is there is adopted then.
-            let there = launch
-                .containers
-                .iter()
-                .all(|one| matches!(status(one), Some(Status::Running | Status::Exited(_))));
-            let watched = Watched::new(&launch, false);
-            let known = there || self.shared.left_something(&watched).await?;
-            found.push(known.then(|| self.shared.handle(&request.key)));
+            // Of a unit that was sent in part the rest is sent once more: what has begun is adopted then.
+            let begun: Vec<Option<bool>> = launch.containers.iter().map(begun).collect();
+            let all = match begun.contains(&None) {
+                // Of those that are gone, what they have left tells.
+                true => {
+                    let unit = Watched::new(&launch, false);
+                    let left = self.shared.left_something(&unit).await?;
+                    begun
+                        .iter()
+                        .zip(left)
+                        .all(|(begun, left)| begun.unwrap_or(left))
+                }
+                false => begun.iter().all(|begun| *begun == Some(true)),
+            };
+            found.push(all.then(|| self.shared.handle(&request.key)));
         }
         Ok(found)
     }
@@ -408,6 +432,10 @@ impl Scheduler for DockerScheduler {
 
     async fn forget(&self, handle: &Handle) {
         self.shared.remove(handle).await;
+    }
+
+    async fn leave(&self, experiment: &ExperimentId) {
+        self.shared.leave(experiment.as_str()).await;
     }
 
     fn tunnel(&self) -> Option<Arc<dyn Tunnel>> {

@@ -11,7 +11,7 @@
 //! Everything may be done twice: a name can be used once only, and the claim in the attempt's folder keeps a container that was
 //! started again from doing anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use camino::Utf8Path;
@@ -70,6 +70,14 @@ pub(super) async fn send(shared: &Arc<Shared>, request: &Request) -> Result<Hand
     sent.map(|()| handle)
 }
 
+/// What came of making a container.
+enum Made {
+    /// It is to be started.
+    Waits,
+    /// It was started, now or before.
+    Runs,
+}
+
 struct Sending<'a> {
     shared: &'a Arc<Shared>,
     launch: &'a Launch,
@@ -100,13 +108,26 @@ impl Sending<'_> {
         if let [one] = containers.as_slice() {
             return self.run(one).await;
         }
+        // Whether a network is there shows only when a container starts.
+        let networks: BTreeSet<(usize, &str)> = containers
+            .iter()
+            .filter_map(|one| Some((one.host, one.network.as_deref()?)))
+            .collect();
+        for (host, network) in networks {
+            self.make_network(host, network).await?;
+        }
+        let mut made = Vec::new();
         for container in containers {
-            if let Err(error) = self.make("create", container).await {
-                self.remove_made().await;
-                return Err(error);
+            match self.make("create", container).await {
+                Ok(Made::Waits) => made.push(container),
+                Ok(Made::Runs) => {}
+                Err(error) => {
+                    self.remove_made().await;
+                    return Err(error);
+                }
             }
         }
-        for container in containers {
+        for container in made {
             if let Err(error) = self.start(container).await {
                 self.remove_made().await;
                 return Err(error);
@@ -117,7 +138,11 @@ impl Sending<'_> {
 
     /// A container that has its place, GPUs and all.
     async fn run(&self, container: &Container) -> Result<(), SubmitError> {
-        let sent = self.make("run", container).await;
+        let sent = match self.make("run", container).await {
+            Ok(Made::Waits) => self.start(container).await,
+            Ok(Made::Runs) => Ok(()),
+            Err(error) => Err(error),
+        };
         if matches!(sent, Err(SubmitError::Rejected(_) | SubmitError::Later(_))) {
             self.remove_made().await;
         }
@@ -125,7 +150,7 @@ impl Sending<'_> {
     }
 
     /// Makes a container, and with `run` starts it.
-    async fn make(&self, verb: &str, container: &Container) -> Result<(), SubmitError> {
+    async fn make(&self, verb: &str, container: &Container) -> Result<Made, SubmitError> {
         let shared = self.shared;
         let host = &shared.hosts[container.host];
         let facts = host.facts(&shared.engine).await?;
@@ -139,7 +164,10 @@ impl Sending<'_> {
             let command = Cmd::new(words_of).timeout(START_LIMIT);
             let finished = host.tunnel.run(&command).await.map_err(unsent)?;
             if finished.status == 0 {
-                return Ok(());
+                return Ok(match verb {
+                    "run" => Made::Runs,
+                    _ => Made::Waits,
+                });
             }
             let said = words(&finished.stderr);
             match refusal(&said) {
@@ -148,6 +176,7 @@ impl Sending<'_> {
                     tried_network = true;
                     let network = container.network.as_deref().unwrap_or_default();
                     self.make_network(container.host, network).await?;
+                    // It was made before that was noticed.
                     self.remove(container).await;
                 }
                 Refusal::NoImage if container.pull != Pull::Never => {
@@ -248,7 +277,7 @@ impl Sending<'_> {
     }
 
     /// A container with this name is there: ours is taken as it is, anybody else's is left alone.
-    async fn adopt(&self, container: &Container) -> Result<(), SubmitError> {
+    async fn adopt(&self, container: &Container) -> Result<Made, SubmitError> {
         let shared = self.shared;
         let host = &shared.hosts[container.host];
         let command = shared.engine.inspect(&container.name);
@@ -261,10 +290,14 @@ impl Sending<'_> {
             ))),
             Some((_, state)) => {
                 let made = ["created", "initialized", "configured"];
-                if made.contains(&state.status.to_ascii_lowercase().as_str()) {
-                    self.start(container).await?;
-                }
-                Ok(())
+                self.shared.ask[container.host].notify_one();
+                // What has ended would run again.
+                Ok(
+                    match made.contains(&state.status.to_ascii_lowercase().as_str()) {
+                        true => Made::Waits,
+                        false => Made::Runs,
+                    },
+                )
             }
             // It is being removed.
             None => Err(SubmitError::Later(format!(
@@ -296,6 +329,10 @@ impl Sending<'_> {
     async fn remove_made(&self) {
         for container in &self.launch.containers {
             self.remove(container).await;
+            let directory = Utf8Path::new(&self.launch.directories[container.host]);
+            let file = directory.join(container.job_file(self.launch));
+            let command = Cmd::new(["rm", "-f", "--", file.as_str()]).timeout(LIMIT);
+            let _ = self.shared.hosts[container.host].tunnel.run(&command).await;
         }
         if let Some(network) = &self.launch.own_network {
             let host = &self.shared.hosts[self.launch.containers[0].host];
@@ -319,12 +356,6 @@ impl Sending<'_> {
                 .command(["rm", "--force", "--volumes", &container.name]);
             let _ = host.tunnel.run(&command).await;
         }
-        let directory = Utf8Path::new(&self.launch.directories[container.host]);
-        let file = directory.join(container.job_file(self.launch));
-        let _ = host
-            .tunnel
-            .run(&Cmd::new(["rm", "-f", "--", file.as_str()]).timeout(LIMIT))
-            .await;
     }
 
     /// Makes a network; one that is there is taken as it is.

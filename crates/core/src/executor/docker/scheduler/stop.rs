@@ -7,6 +7,7 @@ use camino::Utf8Path;
 use mizzen_agent::protocol::{END_FILE, EndHow, EndOrder};
 
 use super::super::engine::{LIMIT, Refusal, refusal, words};
+use super::super::payload::LABEL;
 use super::{Part, Seen, Shared, Watched};
 use crate::executor::{CancelError, ObserveError};
 use crate::model::{CancelMode, Handle};
@@ -180,6 +181,33 @@ impl Shared {
         let _ = std::fs::remove_file(token.join(format!("{}.token", job.key)));
     }
 
+    /// Removes what is left of an experiment that is over.
+    pub(super) async fn leave(&self, experiment: &str) {
+        if self.keep_containers {
+            return;
+        }
+        for host in 0..self.hosts.len() {
+            let Ok(rows) = self.list(host, experiment).await else {
+                continue;
+            };
+            if !rows.is_empty() {
+                let _ = self.rm(host, rows.into_keys().collect()).await;
+            }
+            let filter = format!("--filter=label={LABEL}.experiment={experiment}");
+            let command = self
+                .engine
+                .command(["network", "ls", "--quiet", filter.as_str()]);
+            let networks = self.ask(host, &command).await.unwrap_or_default();
+            if !networks.is_empty() {
+                let words = ["network", "rm"].into_iter().chain(networks.lines());
+                let _ = self.hosts[host]
+                    .tunnel
+                    .run(&self.engine.command(words))
+                    .await;
+            }
+        }
+    }
+
     /// Files that were not read by the container that they were for: they hold secrets.
     async fn remove_files(&self, host: usize, parts: &[&Part]) {
         let at = &self.hosts[host];
@@ -211,7 +239,12 @@ impl Shared {
             // Somebody before has taken ours along.
             return Ok(());
         }
-        self.rm(host, all).await
+        let removed = self.rm(host, all.clone()).await;
+        if removed.is_err() {
+            // An engine that does not answer now may do so when the next are removed.
+            waiting().extend(all);
+        }
+        removed
     }
 
     async fn rm(&self, host: usize, names: Vec<String>) -> Result<(), ObserveError> {
