@@ -1,6 +1,6 @@
 """One file a section, each with `measured(bench)`, which answers with a `report.Section`; in the report's order."""
 
-from . import agent, chain, graph, jobs, launchers, listing, logs, memory, packing, python, samples, slurm, start
+from . import agent, chain, containers, graph, jobs, launchers, listing, logs, memory, packing, python, samples, slurm, start
 
 SECTIONS = {
     "start": start,
@@ -16,4 +16,5 @@ SECTIONS = {
     "python": python,
     "slurm": slurm,
     "launchers": launchers,
+    "containers": containers,
 }
