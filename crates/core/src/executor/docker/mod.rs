@@ -66,6 +66,8 @@ pub(super) const ENTRY: Entry = Entry {
 pub struct DockerExecutor {
     settings: DockerSettings,
     base: Base,
+    /// The way to each host.
+    ways: Vec<TunnelSettings>,
 }
 
 impl DockerExecutor {
@@ -79,7 +81,18 @@ impl DockerExecutor {
             retries: settings.retries,
             ..Base::default()
         };
-        DockerExecutor { settings, base }
+        let ways = match settings.hosts.as_slice() {
+            [] => vec![settings.tunnel.clone()],
+            hosts => hosts
+                .iter()
+                .map(|host| host.tunnel(&settings.tunnel))
+                .collect(),
+        };
+        DockerExecutor {
+            settings,
+            base,
+            ways,
+        }
     }
 
     /// Its settings.
@@ -89,14 +102,8 @@ impl DockerExecutor {
     }
 
     /// The way to each host.
-    fn host_tunnels(&self) -> Vec<TunnelSettings> {
-        match self.settings.hosts.as_slice() {
-            [] => vec![self.settings.tunnel.clone()],
-            hosts => hosts
-                .iter()
-                .map(|host| host.tunnel(&self.settings.tunnel))
-                .collect(),
-        }
+    fn host_tunnels(&self) -> &[TunnelSettings] {
+        &self.ways
     }
 
     /// The experiment's folder at each host.
@@ -109,8 +116,7 @@ impl DockerExecutor {
 
     /// The folder of trees at a host.
     fn bundles_at(&self, host: usize, home: &Utf8Path) -> Utf8PathBuf {
-        let tunnels = self.host_tunnels();
-        match tunnels.get(host).and_then(TunnelSettings::job_dir) {
+        match self.ways.get(host).and_then(TunnelSettings::job_dir) {
             Some(folder) => folder.join(".mizzen/bundles"),
             None => home.join(crate::packager::TREES),
         }
@@ -142,7 +148,11 @@ impl Executor for DockerExecutor {
         format!(
             "{KIND} executor ({}) on {}: {}",
             self.settings.engine,
-            self.settings.tunnel.place(),
+            self.ways
+                .iter()
+                .map(TunnelSettings::place)
+                .collect::<Vec<_>>()
+                .join(", "),
             self.settings
                 .container_image
                 .as_deref()
@@ -197,7 +207,25 @@ impl Executor for DockerExecutor {
     }
 
     fn tunnel(&self) -> Option<&TunnelSettings> {
-        Some(&self.settings.tunnel)
+        self.ways.first()
+    }
+
+    fn tunnels(&self) -> Vec<&TunnelSettings> {
+        self.ways.iter().collect()
+    }
+
+    fn experiment_dirs(&self, here: &Utf8Path) -> Vec<Utf8PathBuf> {
+        self.directories(here)
+    }
+
+    fn bundles_dirs(&self, home: &Utf8Path) -> Vec<Utf8PathBuf> {
+        (0..self.ways.len())
+            .map(|host| self.bundles_at(host, home))
+            .collect()
+    }
+
+    fn settled(&self, context: &Context) -> Option<serde_json::Map<String, serde_json::Value>> {
+        hosts::settled(&self.settings, context)
     }
 
     fn render(&self, unit: &Unit<'_>) -> Result<Request, RenderError> {

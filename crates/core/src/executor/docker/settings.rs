@@ -29,7 +29,10 @@ pub struct DockerSettings {
     pub nodes: Option<u32>,
     /// The machines that a job runs on, one container each: "user@host", or an ssh tunnel's table. Without it, the machine at
     /// the end of `tunnel`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        deserialize_with = "super::hosts::list",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub hosts: Vec<HostEntry>,
     /// The OCI runtime, such as "nvidia".
     #[serde(skip_serializing_if = "Option::is_none")]
