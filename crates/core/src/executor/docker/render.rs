@@ -1,7 +1,7 @@
 //! A unit as a launch: for each member and node a container, its options, its files, and what the agent in it does.
 
 use camino::Utf8PathBuf;
-use mizzen_agent::protocol::{Job, Meeting, Member, World};
+use mizzen_agent::protocol::{Job, Meeting, Member, Rank, World};
 
 use super::options;
 use super::payload::{CodePlace, Container, Gpus, LABEL, Launch, LaunchFile, User};
@@ -349,7 +349,7 @@ impl Found<'_> {
             attempt_dir: record_dir,
             log_dir: (nodes > 1).then(|| attempt_dir.clone()),
             first_rank,
-            workdir: job.workdir.clone(),
+            workdir: self.at(host, &job.workdir),
             env: vec![
                 ("MIZZEN_EXPERIMENT_DIR".to_owned(), directory.to_string()),
                 ("MIZZEN_JOB_DIR".to_owned(), job_dir.to_string()),
@@ -360,7 +360,7 @@ impl Found<'_> {
             world,
             of_node: nodes > 1,
             ranks: (first_rank..first_rank + per_node)
-                .map(|rank| direct.rank(rank))
+                .map(|rank| self.rank_at(host, direct.rank(rank)))
                 .collect(),
         };
         let image = settings.container_image.clone().unwrap_or_default();
@@ -412,7 +412,7 @@ impl Found<'_> {
                 ));
             }
             if !ExecutorMacros::is_used_in(value) {
-                words.push(format!("--env={name}={value}"));
+                words.push(format!("--env={name}={}", self.at(host, value)));
             }
         }
         let named = |network: &&str| !options::is_the_engines(network);
@@ -470,6 +470,29 @@ impl Found<'_> {
                 },
             },
         })
+    }
+
+    /// A text of the plan, which names folders as the first host has them, at another host.
+    fn at(&self, host: usize, text: &str) -> String {
+        match host {
+            0 => text.to_owned(),
+            // An experiment's folder has its id in it: nothing else is named like that.
+            _ => text.replace(
+                self.directories[0].as_str(),
+                self.directories[host].as_str(),
+            ),
+        }
+    }
+
+    fn rank_at(&self, host: usize, rank: Rank) -> Rank {
+        Rank {
+            argv: rank.argv.iter().map(|text| self.at(host, text)).collect(),
+            env: rank
+                .env
+                .into_iter()
+                .map(|(name, value)| (name, self.at(host, &value)))
+                .collect(),
+        }
     }
 
     /// The attempts' folders of the other containers that see the same files.
