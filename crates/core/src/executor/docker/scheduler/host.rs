@@ -1,5 +1,6 @@
 //! A machine with an engine: the way there, and what is known of it.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -156,6 +157,27 @@ impl Host {
             SubmitError::Uncertain(words) => SubmitError::Unreachable(words),
             other => other,
         })
+    }
+
+    /// The addresses behind a machine's name, as this host knows it.
+    pub(super) async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, SubmitError> {
+        if let Ok(address) = name.parse() {
+            return Ok(vec![address]);
+        }
+        let command = Cmd::new(["getent", "ahosts", name]).timeout(LIMIT);
+        let finished = self.tunnel.run(&command).await.map_err(unsent)?;
+        let text = String::from_utf8_lossy(&finished.stdout);
+        let mut found: Vec<IpAddr> = Vec::new();
+        for word in text.lines().filter_map(|line| line.split(' ').next()) {
+            found.extend(word.parse().ok().filter(|one| !found.contains(one)));
+        }
+        match found.is_empty() {
+            true => Err(SubmitError::Rejected(format!(
+                "{} does not know the address of {name}: write it as the first host's `address` in `hosts`",
+                self.name
+            ))),
+            false => Ok(found),
+        }
     }
 
     /// Those of the paths that are not there.

@@ -44,6 +44,9 @@ pub(super) enum Pulling {
     Failed(String),
 }
 
+/// Where agents of other nodes read how to reach the first one's (`mizzen_agent`'s `world/meeting.rs`).
+const MEETING: &str = "meeting.json";
+
 /// Sends one request.
 pub(super) async fn send(shared: &Arc<Shared>, request: &Request) -> Result<Handle, SubmitError> {
     let launch = Launch::from_payload(&request.payload)
@@ -402,6 +405,7 @@ impl Sending<'_> {
             let facts = host.facts(&shared.engine).await?;
             let directory = &launch.directories[container.host];
             let mut job = container.job.clone();
+            let mut told: Vec<(String, Vec<u8>, u32)> = Vec::new();
             for member in &mut job.members {
                 member.env.extend(
                     secrets
@@ -412,9 +416,22 @@ impl Sending<'_> {
                 );
                 if let Some(world) = &mut member.world
                     && let Some(meeting) = &mut world.meeting
-                    && meeting.port.is_some()
+                    && let Some(port) = meeting.port
                 {
-                    meeting.token = Some(self.token(request)?);
+                    let token = self.token(request)?;
+                    if meeting.node > 0 {
+                        // Nobody else could tell this host where the first one listens.
+                        let place = serde_json::json!({
+                            "addresses": host.addresses(&world.address).await?,
+                            "port": port,
+                            "token": token,
+                        });
+                        let folder = Utf8Path::new(&meeting.attempt_dir);
+                        let folder = folder.strip_prefix(directory).unwrap_or(folder);
+                        let path = folder.join(MEETING).into_string();
+                        told.push((path, place.to_string().into_bytes(), 0o600));
+                    }
+                    meeting.token = Some(token);
                 }
             }
             let mode = |executable| if executable { 0o700 } else { 0o600 };
@@ -426,6 +443,7 @@ impl Sending<'_> {
                     (file.path.clone(), bytes, mode(file.executable))
                 })
                 .collect();
+            files.append(&mut told);
             let path = container.job_file(launch);
             match facts.agent {
                 Some(_) => {
