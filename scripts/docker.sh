@@ -82,12 +82,26 @@ start_engine() {
     until_true answers || fail "the engine does not answer: $(tail -n 3 "$dir/dockerd.log")"
 }
 
+# The number in a file may be another process's by now.
+is_ours() { tr '\0' ' ' 2>/dev/null <"/proc/$1/cmdline" | grep -qF "$dir/docker.sock"; }
+
 stop_engine() {
     local pid
     [[ -s $dir/dockerd.pid ]] || return 0
     pid=$(<"$dir/dockerd.pid")
-    kill "$pid" 2>/dev/null || return 0
+    is_ours "$pid" || return 0
+    kill "$pid"
     until_true gone "$pid" || kill -KILL "$pid"
+}
+
+# What an engine that was killed has left: its containers, and those beside them. Nobody else sees these mounts.
+kill_rest() {
+    local process
+    for process in /proc/[0-9]*; do
+        if grep -qsF "$dir/data/" "$process/mountinfo"; then
+            kill -KILL "${process#/proc/}" 2>/dev/null || true
+        fi
+    done
 }
 
 # --- images ------------------------------------------------------------------------------------------------------------
@@ -149,7 +163,7 @@ make_images() {
     chmod 755 "$images/entry/entry.sh"
     import entry "$images/entry" --change 'ENV PATH=/bin' --change 'ENTRYPOINT ["/entry.sh"]' --change 'USER app'
     tar -C "$images/busybox" -cf - . | "$dir/podman" import --change 'ENV PATH=/bin' - mizzen-test/busybox >/dev/null 2>&1 ||
-        say "podman takes no images here"
+        fail "podman takes no image: $("$dir/podman" info 2>&1 | tail -n 1)"
     rm -rf "$images"
 }
 
@@ -195,6 +209,7 @@ down() {
         [[ -z $containers ]] || docker_here rm --force $containers >/dev/null 2>&1 || true
     fi
     stop_engine
+    kill_rest
     if [[ -x $dir/podman ]]; then "$dir/podman" rm --all --force --time 0 >/dev/null 2>&1 || true; fi
     while read -r mounted; do umount --lazy "$mounted" 2>/dev/null || true; done < <(awk -v dir="$dir/" 'index($2, dir) == 1 { print $2 }' /proc/mounts | sort -r)
     rm -rf "$dir"

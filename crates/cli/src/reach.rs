@@ -84,10 +84,10 @@ impl Connections {
             let Ok(executor) = executor::build(name, config) else {
                 continue;
             };
-            if let Some(tunnel) = executor.tunnel()
-                && !places.iter().any(|(known, _)| known == tunnel)
-            {
-                places.push((tunnel.clone(), false));
+            for tunnel in executor.tunnels() {
+                if !places.iter().any(|(known, _)| known == tunnel) {
+                    places.push((tunnel.clone(), false));
+                }
             }
         }
         Connections { places }

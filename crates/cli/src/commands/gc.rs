@@ -79,7 +79,7 @@ pub(crate) fn run(args: GcArgs, surroundings: &Surroundings) -> Result<Outcome, 
         .map_err(|error| Report::usage(format!("can't begin: {error}")))?;
     let mut there = Vec::new();
     for (name, executor) in places {
-        if let Some(tunnel) = executor.tunnel() {
+        for tunnel in executor.tunnels() {
             let relay = |words: &[u8]| output.relay(words);
             runtime
                 .block_on(tunnel.login(context, login(output), &relay))

@@ -56,16 +56,33 @@ pub(crate) fn run(args: GetArgs, surroundings: &Surroundings) -> Result<Outcome,
                 .hint("remove it first, or name another DEST"),
         );
     }
-    let place = place(&store.plan_without_jobs(&id)?, &view, &path)?;
-    let (settings, folder) = place.unwrap_or_else(|| (TunnelSettings::default(), view.dir.clone()));
+    let mut places = places(&store.plan_without_jobs(&id)?, &view, &path)?;
+    if places.is_empty() {
+        places.push((TunnelSettings::default(), view.dir.clone()));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Report::usage(format!("can't begin: {error}")))?;
     let get = async {
         let relay = |words: &[u8]| output.relay(words);
-        settings.login(context, login(output), &relay).await?;
-        settings.open(context).get(&folder.join(&path), &here).await
+        let mut failed = None;
+        for (settings, folder) in places {
+            let got = match settings.login(context, login(output), &relay).await {
+                Ok(()) => settings.open(context).get(&folder.join(&path), &here).await,
+                Err(error) => Err(error),
+            };
+            match got {
+                Ok(()) => return Ok(()),
+                Err(error @ TunnelError::Here(_)) => return Err(error),
+                // It may be at another machine of the job's. One that could not be asked may be the one that has it.
+                Err(error) => match failed {
+                    None | Some(TunnelError::Path { .. }) => failed = Some(error),
+                    Some(_) => {}
+                },
+            }
+        }
+        failed.map_or(Ok(()), Err)
     };
     runtime.block_on(get).map_err(|error| match error {
         TunnelError::Path { .. } => Report::usage(error.to_string()),
@@ -96,12 +113,13 @@ fn inner(path: &Utf8Path) -> Result<Utf8PathBuf, Report> {
     Ok(inner)
 }
 
-/// The way to a path's job and the experiment's folder there; of a path that is no job's, where all jobs run. `None`: here.
-fn place(
+/// The ways to the machines of a path's job and the experiment's folder at each; of a path that is no job's, where all jobs run.
+/// None: here.
+fn places(
     plan: &Plan,
     view: &ExperimentView,
     path: &Utf8Path,
-) -> Result<Option<(TunnelSettings, Utf8PathBuf)>, Report> {
+) -> Result<Vec<(TunnelSettings, Utf8PathBuf)>, Report> {
     let job = view.jobs.iter().find(|job| path.starts_with(&job.name));
     let mut places = Vec::new();
     for (name, config) in &plan.executors {
@@ -110,9 +128,9 @@ fn place(
         }
         let executor =
             executor::build(name, config).map_err(|error| Report::usage(error.to_string()))?;
-        let folder = executor.experiment_dir(&view.dir);
-        let tunnel = executor.tunnel().filter(|_| folder != view.dir);
-        let place = tunnel.map(|tunnel| (tunnel.clone(), folder));
+        let folders = executor.experiment_dirs(&view.dir);
+        let machines = executor.tunnels().into_iter().cloned().zip(folders);
+        let place: Vec<_> = machines.filter(|(_, folder)| *folder != view.dir).collect();
         if !places.contains(&place) {
             places.push(place);
         }
@@ -120,7 +138,7 @@ fn place(
     Ok(if places.len() == 1 {
         places.remove(0)
     } else {
-        None
+        Vec::new()
     })
 }
 

@@ -1,4 +1,4 @@
-//! Client and supervisor are killed at every step of a submission: jobs are found again by their names, and run once.
+//! Supervisors are killed at random moments of their submissions: jobs are found again by their names, and run once.
 
 use std::time::Duration;
 

@@ -13,6 +13,7 @@ mod engine;
 mod examples;
 mod faults;
 mod groups;
+mod hosts;
 mod jobs;
 mod kills;
 mod places;

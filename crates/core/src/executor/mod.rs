@@ -182,6 +182,28 @@ pub trait Executor: Debug + Send + Sync {
         None
     }
 
+    /// The ways to all machines of the place, where there are any; [`Executor::tunnel`] is the first of them.
+    fn tunnels(&self) -> Vec<&TunnelSettings> {
+        self.tunnel().into_iter().collect()
+    }
+
+    /// The experiment's folder at each machine of the place that keeps files of its own, in the order of
+    /// [`Executor::tunnels`]; [`Executor::experiment_dir`] is the first of them.
+    fn experiment_dirs(&self, here: &Utf8Path) -> Vec<Utf8PathBuf> {
+        vec![self.experiment_dir(here)]
+    }
+
+    /// The folder of trees at each of these machines.
+    fn bundles_dirs(&self, home: &Utf8Path) -> Vec<Utf8PathBuf> {
+        vec![self.bundles_dir(home)]
+    }
+
+    /// Settings that only the machine which plans can tell, to be put over its own in the plan. Nobody is asked over the network.
+    fn settled(&self, context: &Context) -> Option<serde_json::Map<String, serde_json::Value>> {
+        let _ = context;
+        None
+    }
+
     /// The command for a session at somebody's terminal with this executor's settings, run by way of [`Executor::tunnel`].
     /// `None` where there are no such sessions.
     fn interactive(&self, request: &Interactive<'_>) -> Option<Cmd> {

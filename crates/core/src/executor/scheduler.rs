@@ -88,6 +88,12 @@ pub trait Scheduler: Send + Sync {
         None
     }
 
+    /// The ways to all machines that keep the place's files, where they are not ours; in the order of
+    /// [`super::Executor::experiment_dirs`].
+    fn tunnels(&self) -> Vec<Arc<dyn Tunnel>> {
+        self.tunnel().into_iter().collect()
+    }
+
     /// Seconds between two observations, if nothing changes before.
     fn pace(&self) -> f64;
 

@@ -57,17 +57,22 @@ fn places(
                 continue;
             }
         };
-        let there = executor.experiment_dir(&view.dir);
-        if there == view.dir {
+        let folders = executor.experiment_dirs(&view.dir);
+        if folders.iter().all(|there| *there == view.dir) {
             continue;
         }
         match executor.scheduler(context) {
-            Ok(scheduler) => places.extend(scheduler.tunnel().map(|tunnel| Place {
-                tunnel,
-                there,
-                here: view.dir.clone(),
-                jobs: chosen,
-            })),
+            Ok(scheduler) => {
+                let machines = scheduler.tunnels().into_iter().zip(folders);
+                places.extend(machines.filter(|(_, there)| *there != view.dir).map(
+                    |(tunnel, there)| Place {
+                        tunnel,
+                        there,
+                        here: view.dir.clone(),
+                        jobs: chosen.clone(),
+                    },
+                ));
+            }
             Err(error) => wrong.push(error.to_string()),
         }
     }
@@ -78,11 +83,13 @@ fn places(
 #[must_use]
 pub fn are_elsewhere(plan: &Plan, view: &ExperimentView, jobs: &[u32]) -> bool {
     plan.executors.iter().any(|(name, config)| {
-        executor::build(name, config)
-            .is_ok_and(|executor| executor.experiment_dir(&view.dir) != view.dir)
-            && view.jobs.iter().any(|job| {
-                *job.executor == **name && (jobs.is_empty() || jobs.contains(&job.index))
-            })
+        executor::build(name, config).is_ok_and(|executor| {
+            let folders = executor.experiment_dirs(&view.dir);
+            folders.iter().any(|there| *there != view.dir)
+        }) && view
+            .jobs
+            .iter()
+            .any(|job| *job.executor == **name && (jobs.is_empty() || jobs.contains(&job.index)))
     })
 }
 

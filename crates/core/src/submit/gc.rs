@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::time::Duration;
 
+use camino::Utf8Path;
 use mizzen_agent::bundle::TreeHash;
 
 use super::SubmitError;
@@ -15,7 +16,7 @@ use crate::executor::Executor;
 use crate::packager::PackError;
 use crate::packager::bundle::{Bundles, Freed};
 use crate::store::{Filter, Store};
-use crate::tunnel::{Cmd, TunnelError};
+use crate::tunnel::{Cmd, Tunnel, TunnelError};
 
 /// A tree that was packed so recently may belong to an experiment that is just being made.
 const JUST_PACKED: Duration = Duration::from_secs(3600);
@@ -56,7 +57,7 @@ pub fn collect(context: &Context, store: &Store, dry_run: bool) -> Result<Freed,
     Ok(bundles.gc(&keep, dry_run).map_err(PackError::from)?)
 }
 
-/// Removes code from an executor's place that nobody has used for `age` and no experiment of ours names. Answers with the
+/// Removes code from all machines of an executor's place that nobody has used for `age` and no experiment of ours names. Answers with the
 /// trees that were, or would be, removed; `None` where code is not kept apart from our home.
 ///
 /// # Errors
@@ -68,15 +69,35 @@ pub async fn collect_at(
     age: Duration,
     dry_run: bool,
 ) -> Result<Option<Vec<TreeHash>>, SubmitError> {
-    let there = executor.bundles_dir(&context.home);
-    let Some(settings) = executor
-        .tunnel()
-        .filter(|_| !there.starts_with(&context.home))
-    else {
+    let folders = executor.bundles_dirs(&context.home);
+    let machines: Vec<_> = executor
+        .tunnels()
+        .into_iter()
+        .zip(folders)
+        .filter(|(_, there)| !there.starts_with(&context.home))
+        .collect();
+    if machines.is_empty() {
         return Ok(None);
-    };
+    }
     let needed = needed_trees(store)?;
-    let tunnel = settings.open(context);
+    let mut removed = Vec::new();
+    for (settings, there) in machines {
+        let tunnel = settings.open(context);
+        let old = collect_on(context, &*tunnel, &there, &needed, age, dry_run);
+        removed.extend(old.await?);
+    }
+    Ok(Some(removed))
+}
+
+/// Removes what nobody has used for `age` from one machine.
+async fn collect_on(
+    context: &Context,
+    tunnel: &dyn Tunnel,
+    there: &Utf8Path,
+    needed: &BTreeSet<TreeHash>,
+    age: Duration,
+    dry_run: bool,
+) -> Result<Vec<TreeHash>, SubmitError> {
     let agent = tunnel.agent().await?.ok_or_else(|| {
         TunnelError::Here(format!(
             "the agent does not run on {}: remove old folders in {there} by hand",
@@ -107,5 +128,5 @@ pub async fn collect_at(
         let remove = ask("remove", lines);
         tunnel.run(&remove).await?.ok(&remove)?;
     }
-    Ok(Some(old))
+    Ok(old)
 }

@@ -207,6 +207,12 @@ pub fn prepare(context: &Context, preparation: &Preparation<'_>) -> Result<Prepa
         macros: &vocabulary.macros,
     };
     let mut plan = plan::plan(&loaded.spec, &inputs)?;
+    for (name, config) in &mut plan.executors {
+        let settled = executor::build(name, config).map(|executor| executor.settled(context));
+        config
+            .settings
+            .extend(settled.ok().flatten().into_iter().flatten());
+    }
     launchers::settle(&mut plan, preparation.base)?;
     let mut folders: Vec<Utf8PathBuf> = plan
         .executors

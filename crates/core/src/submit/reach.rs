@@ -21,10 +21,10 @@ pub fn reach(
 ) -> Result<(), SubmitError> {
     let mut tunnels: Vec<TunnelSettings> = Vec::new();
     for (name, config) in &plan.executors {
-        if let Some(tunnel) = executor::build(name, config)?.tunnel()
-            && !tunnels.contains(tunnel)
-        {
-            tunnels.push(tunnel.clone());
+        for tunnel in executor::build(name, config)?.tunnels() {
+            if !tunnels.contains(tunnel) {
+                tunnels.push(tunnel.clone());
+            }
         }
     }
     if tunnels.is_empty() {

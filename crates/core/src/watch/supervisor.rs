@@ -206,7 +206,7 @@ impl<'a> Supervisor<'a> {
                     reason: error.to_string(),
                 })?;
             let slots = executor.capabilities().slots;
-            let there = executor.bundles_dir(&context.home);
+            let there = executor.bundles_dirs(&context.home);
             places.push(Place {
                 courier: Courier::new(context, there),
                 executor,

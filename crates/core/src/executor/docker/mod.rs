@@ -5,7 +5,8 @@
 //!                    │  settings.rs   what users write
 //!                    │  options.rs    settings → words of the engine's `run`; kwargs.rs: Docker's Python library's arguments
 //!                    │  payload.rs    what is sent; the layout of files at the place
-//!                    └─ engine.rs     the program: its words, its answers, its refusals
+//!                    │  engine.rs     the program: its words, its answers, its refusals
+//!                    └─ hosts.rs      the machines of a job over several
 //! ```
 //!
 //! The agent is a container's init. It sees the experiment's folder where it is outside, and leaves claim, logs and record there as
@@ -21,6 +22,7 @@ mod bare;
 mod by_hand;
 mod check;
 mod engine;
+mod hosts;
 mod kwargs;
 mod options;
 pub mod payload;
@@ -28,6 +30,7 @@ mod render;
 mod scheduler;
 mod settings;
 
+pub use hosts::HostEntry;
 pub use payload::{Container, Launch};
 pub use settings::{DockerSettings, Entrypoint, Healthcheck, Nanoseconds, OneOrMany, Pull};
 
@@ -64,6 +67,8 @@ pub(super) const ENTRY: Entry = Entry {
 pub struct DockerExecutor {
     settings: DockerSettings,
     base: Base,
+    /// The way to each host.
+    ways: Vec<TunnelSettings>,
 }
 
 impl DockerExecutor {
@@ -77,7 +82,18 @@ impl DockerExecutor {
             retries: settings.retries,
             ..Base::default()
         };
-        DockerExecutor { settings, base }
+        let ways = match settings.hosts.as_slice() {
+            [] => vec![settings.tunnel.clone()],
+            hosts => hosts
+                .iter()
+                .map(|host| host.tunnel(&settings.tunnel))
+                .collect(),
+        };
+        DockerExecutor {
+            settings,
+            base,
+            ways,
+        }
     }
 
     /// Its settings.
@@ -87,8 +103,8 @@ impl DockerExecutor {
     }
 
     /// The way to each host.
-    fn host_tunnels(&self) -> Vec<TunnelSettings> {
-        vec![self.settings.tunnel.clone()]
+    fn host_tunnels(&self) -> &[TunnelSettings] {
+        &self.ways
     }
 
     /// The experiment's folder at each host.
@@ -101,8 +117,7 @@ impl DockerExecutor {
 
     /// The folder of trees at a host.
     fn bundles_at(&self, host: usize, home: &Utf8Path) -> Utf8PathBuf {
-        let tunnels = self.host_tunnels();
-        match tunnels.get(host).and_then(TunnelSettings::job_dir) {
+        match self.ways.get(host).and_then(TunnelSettings::job_dir) {
             Some(folder) => folder.join(".mizzen/bundles"),
             None => home.join(crate::packager::TREES),
         }
@@ -134,7 +149,11 @@ impl Executor for DockerExecutor {
         format!(
             "{KIND} executor ({}) on {}: {}",
             self.settings.engine,
-            self.settings.tunnel.place(),
+            self.ways
+                .iter()
+                .map(TunnelSettings::place)
+                .collect::<Vec<_>>()
+                .join(", "),
             self.settings
                 .container_image
                 .as_deref()
@@ -143,7 +162,7 @@ impl Executor for DockerExecutor {
     }
 
     fn nnodes(&self) -> u32 {
-        self.settings.nodes
+        self.settings.nodes()
     }
 
     fn nproc_per_node(&self) -> u32 {
@@ -189,7 +208,25 @@ impl Executor for DockerExecutor {
     }
 
     fn tunnel(&self) -> Option<&TunnelSettings> {
-        Some(&self.settings.tunnel)
+        self.ways.first()
+    }
+
+    fn tunnels(&self) -> Vec<&TunnelSettings> {
+        self.ways.iter().collect()
+    }
+
+    fn experiment_dirs(&self, here: &Utf8Path) -> Vec<Utf8PathBuf> {
+        self.directories(here)
+    }
+
+    fn bundles_dirs(&self, home: &Utf8Path) -> Vec<Utf8PathBuf> {
+        (0..self.ways.len())
+            .map(|host| self.bundles_at(host, home))
+            .collect()
+    }
+
+    fn settled(&self, context: &Context) -> Option<serde_json::Map<String, serde_json::Value>> {
+        hosts::settled(&self.settings, context)
     }
 
     fn render(&self, unit: &Unit<'_>) -> Result<Request, RenderError> {

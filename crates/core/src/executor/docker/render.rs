@@ -1,7 +1,7 @@
 //! A unit as a launch: for each member and node a container, its options, its files, and what the agent in it does.
 
 use camino::Utf8PathBuf;
-use mizzen_agent::protocol::{Job, Meeting, Member, World};
+use mizzen_agent::protocol::{Job, Meeting, Member, Rank, World};
 
 use super::by_hand;
 use super::options;
@@ -80,9 +80,19 @@ pub(super) fn request(executor: &DockerExecutor, unit: &Unit<'_>) -> Result<Requ
             })
         })
         .collect::<Result<Vec<_>, RenderError>>()?;
-    let several = found.len() > 1 || found.iter().any(|one| one.settings.nodes > 1);
+    if found.len() > 1
+        && let Some(wide) = found.iter().find(|one| one.settings.spans_hosts())
+    {
+        return Err(refuse(
+            wide.member,
+            "the members of a group run on one machine: a group can't have several `hosts`"
+                .to_owned(),
+        ));
+    }
+    let wide = found.iter().any(|one| one.settings.spans_hosts());
+    let several = found.len() > 1 || found.iter().any(|one| one.settings.nodes() > 1);
     let alone = found.iter().all(|one| one.settings.network.is_none());
-    let own_network = (several && alone).then(|| unit.key.as_str().to_owned());
+    let own_network = (several && alone && !wide).then(|| unit.key.as_str().to_owned());
     let mut containers = Vec::new();
     let mut members = Vec::new();
     let mut secrets = Vec::new();
@@ -151,11 +161,12 @@ fn settings_of(
     let ours = executor.settings();
     let same = settings.tunnel == ours.tunnel
         && settings.engine == ours.engine
-        && settings.context == ours.context;
+        && settings.context == ours.context
+        && settings.hosts == ours.hosts;
     if !same {
         return Err(refuse(
             member,
-            "the members of a group must be on the same engine: their `engine`, `context` or `tunnel` differs"
+            "the members of a group must be on the same engine: their `engine`, `context`, `tunnel` or `hosts` differ"
                 .to_owned(),
         ));
     }
@@ -179,7 +190,7 @@ impl Found<'_> {
 
     /// What a node is called where containers find each other by name.
     fn alias(&self, node: u32) -> String {
-        match self.settings.nodes {
+        match self.settings.nodes() {
             1 => host_name(self.name()),
             _ => host_name(&format!("{}-{node}", self.name())),
         }
@@ -187,8 +198,14 @@ impl Found<'_> {
 
     /// The first node's address for all of this member's nodes.
     fn head(&self) -> String {
-        match self.settings.nodes {
+        match self.settings.nodes() {
             1 => ALONE.to_owned(),
+            _ if self.settings.spans_hosts() => self
+                .settings
+                .hosts
+                .first()
+                .map(super::hosts::HostEntry::address)
+                .unwrap_or_default(),
             _ => self.alias(0),
         }
     }
@@ -201,7 +218,7 @@ impl Found<'_> {
         Ok(launcher.launch(
             &job.role,
             &Site {
-                nodes: self.settings.nodes,
+                nodes: self.settings.nodes(),
                 per_node: self.settings.ntasks_per_node,
                 job: self.name(),
                 job_dir: self.folders[0].as_str(),
@@ -232,7 +249,7 @@ impl Found<'_> {
         let mut env = self.settings.env_vars.clone();
         env.extend(&job.role.env);
         let launched = self.launched(executor, &env)?;
-        let world_size = self.settings.nodes.saturating_mul(launched.processes);
+        let world_size = self.settings.nodes().saturating_mul(launched.processes);
         for (name, value) in &launched.env {
             default(&mut env, name, value);
         }
@@ -263,12 +280,12 @@ impl Found<'_> {
         let direct = Direct {
             launched: &launched,
             env: &env,
-            nodes: self.settings.nodes,
+            nodes: self.settings.nodes(),
             per_node: self.settings.ntasks_per_node,
             head: &head,
             group_host: &group_host,
         };
-        let containers = (0..self.settings.nodes)
+        let containers = (0..self.settings.nodes())
             .map(|node| self.container(executor, node, &direct, has_home))
             .collect::<Result<Vec<_>, RenderError>>()?;
         let mut argv: Vec<Vec<String>> = (0..direct.size())
@@ -321,7 +338,7 @@ impl Found<'_> {
         let (unit, job, settings) = (self.unit, self.member.job, &self.settings);
         let host = node as usize % self.directories.len();
         let (directory, job_dir) = (&self.directories[host], &self.folders[host]);
-        let nodes = settings.nodes;
+        let nodes = settings.nodes();
         let code = self.code(executor, host);
         let attempt_dir = format!("{job_dir}/attempts/{}", unit.attempt);
         let per_node = direct.launched.processes;
@@ -340,7 +357,7 @@ impl Found<'_> {
             attempt_dir: record_dir,
             log_dir: (nodes > 1).then(|| attempt_dir.clone()),
             first_rank,
-            workdir: job.workdir.clone(),
+            workdir: self.at(host, &job.workdir),
             env: vec![
                 ("MIZZEN_EXPERIMENT_DIR".to_owned(), directory.to_string()),
                 ("MIZZEN_JOB_DIR".to_owned(), job_dir.to_string()),
@@ -351,7 +368,7 @@ impl Found<'_> {
             world,
             of_node: nodes > 1,
             ranks: (first_rank..first_rank + per_node)
-                .map(|rank| direct.rank(rank))
+                .map(|rank| self.rank_at(host, direct.rank(rank)))
                 .collect(),
         };
         let image = settings.container_image.clone().unwrap_or_default();
@@ -368,7 +385,14 @@ impl Found<'_> {
             .into_iter()
             .map(|(label, value)| format!("--label={LABEL}.{label}={value}"))
             .collect();
-        let network = settings.network.as_deref().or(self.own_network);
+        let network = settings
+            .network
+            .as_deref()
+            .or(self.own_network)
+            .or_else(|| {
+                // What is on several machines finds each other by their own addresses.
+                settings.spans_hosts().then_some("host")
+            });
         let networked = options::network(network, &self.alias(node), settings);
         words.extend(networked.map_err(|reason| refuse(self.member, reason))?);
         let in_place = self
@@ -396,7 +420,7 @@ impl Found<'_> {
                 ));
             }
             if !ExecutorMacros::is_used_in(value) {
-                words.push(format!("--env={name}={value}"));
+                words.push(format!("--env={name}={}", self.at(host, value)));
             }
         }
         let named = |network: &&str| !options::is_the_engines(network);
@@ -448,23 +472,47 @@ impl Found<'_> {
                 devices: None,
                 heartbeat: HEARTBEAT,
                 peers: match direct.launched.world {
-                    // The agents of a world speak to each other by themselves.
-                    Some(_) => Vec::new(),
-                    None => self.peers(node),
+                    // The agents of a world's nodes speak to each other by themselves.
+                    Some(_) if nodes > 1 => Vec::new(),
+                    _ => self.peers(node),
                 },
             },
         })
     }
 
+    /// A text of the plan, which names folders as the first host has them, at another host.
+    fn at(&self, host: usize, text: &str) -> String {
+        match host {
+            0 => text.to_owned(),
+            // An experiment's folder has its id in it: nothing else is named like that.
+            _ => text.replace(
+                self.directories[0].as_str(),
+                self.directories[host].as_str(),
+            ),
+        }
+    }
+
+    fn rank_at(&self, host: usize, rank: Rank) -> Rank {
+        Rank {
+            argv: rank.argv.iter().map(|text| self.at(host, text)).collect(),
+            env: rank
+                .env
+                .into_iter()
+                .map(|(name, value)| (name, self.at(host, &value)))
+                .collect(),
+        }
+    }
+
     /// The attempts' folders of the other containers that see the same files.
     fn peers(&self, node: u32) -> Vec<String> {
         let attempt = self.unit.attempt;
-        let nodes = self.settings.nodes;
+        let nodes = self.settings.nodes();
         if nodes > 1 {
+            let hosts = self.directories.len() as u32;
             return (0..nodes)
-                .filter(|other| *other != node)
+                .filter(|other| *other != node && other % hosts == node % hosts)
                 .map(|other| {
-                    let folder = &self.folders[0];
+                    let folder = &self.folders[(node % hosts) as usize];
                     format!("{folder}/attempts/{attempt}/nodes/{other}")
                 })
                 .collect();
@@ -485,14 +533,16 @@ impl Found<'_> {
 
     /// A member's world as the agent of one node takes it.
     fn world(&self, world: World, node: u32, attempt_dir: &str) -> World {
-        let nodes = self.settings.nodes;
+        let nodes = self.settings.nodes();
+        let apart = self.settings.spans_hosts();
         World {
             address: self.head(),
             port: world.port.or(self.settings.rendezvous_port),
             meeting: (nodes > 1).then(|| Meeting {
                 node,
                 attempt_dir: attempt_dir.to_owned(),
-                port: None,
+                // The token is put in when it is sent: whoever has it is believed.
+                port: apart.then(|| self.port()),
                 token: None,
             }),
             ..world

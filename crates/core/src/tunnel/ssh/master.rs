@@ -160,10 +160,20 @@ pub async fn open_masters(context: &Context) -> Result<Vec<OpenMaster>, TunnelEr
     Ok(found)
 }
 
+/// The name or address that ssh connects to.
+pub(super) async fn host_name(
+    tunnel: &SshTunnel,
+    context: &Context,
+) -> Result<String, TunnelError> {
+    let effective = Effective::ask(tunnel, context).await?;
+    Ok(effective.host_name.unwrap_or_else(|| tunnel.host.clone()))
+}
+
 /// What `ssh -G` says about a host.
 #[derive(Debug, Default)]
 struct Effective {
     control_path: Option<Utf8PathBuf>,
+    host_name: Option<String>,
     asks_alive: bool,
     has_timeout: bool,
     /// What makes two connections differ.
@@ -184,6 +194,9 @@ impl Effective {
         }
         let mut effective = Effective::default();
         for line in String::from_utf8_lossy(&answer.stdout).lines() {
+            if let Some(name) = line.strip_prefix("hostname ") {
+                effective.host_name = Some(name.to_owned());
+            }
             match line.split_once(' ') {
                 // Older versions show it as it is written: then it can't be known.
                 Some(("controlpath", path)) if path.starts_with('/') && !path.contains('%') => {

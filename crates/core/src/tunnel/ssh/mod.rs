@@ -124,6 +124,15 @@ impl SshTunnel {
         Arc::new(Channel::new(self, context, login))
     }
 
+    /// The name or address that ssh connects to: `HostName` of its configuration. Nothing is connected to.
+    ///
+    /// # Errors
+    /// The settings are wrong, or `ssh` can't be run.
+    pub async fn host_name(&self, context: &Context) -> Result<String, TunnelError> {
+        self.check()?;
+        master::host_name(self, context).await
+    }
+
     /// Closes the connection of ours, if one is open. The user's own are left alone. Answers whether one was open.
     ///
     /// # Errors

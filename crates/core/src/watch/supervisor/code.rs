@@ -17,17 +17,17 @@ use crate::tunnel::{DeliverError, LocalTunnel, TunnelError, deliver};
 /// A tree that was seen at a place is asked for again after this time: somebody may have removed it.
 const FRESH: Duration = Duration::from_secs(60);
 
-/// Brings trees to one place.
+/// Brings trees to one place, which may have several machines.
 #[derive(Debug, Clone)]
 pub(super) struct Courier {
     context: Context,
-    /// The place's folder of trees.
-    there: Utf8PathBuf,
+    /// The folder of trees at each machine of the place.
+    there: Vec<Utf8PathBuf>,
     seen: Arc<Mutex<BTreeMap<String, Instant>>>,
 }
 
 impl Courier {
-    pub(super) fn new(context: &Context, there: Utf8PathBuf) -> Courier {
+    pub(super) fn new(context: &Context, there: Vec<Utf8PathBuf>) -> Courier {
         Courier {
             context: context.clone(),
             there,
@@ -98,23 +98,28 @@ impl Courier {
         let rejected = |error: &dyn std::fmt::Display| SubmitError::Rejected(error.to_string());
         let hash = TreeHash::from_str(tree).map_err(|error| rejected(&error))?;
         let bundles = Bundles::open(&self.context.home).map_err(|error| rejected(&error))?;
-        let tunnel = scheduler
-            .tunnel()
-            .unwrap_or_else(|| LocalTunnel::default().connect(&self.context));
-        deliver(tunnel.as_ref(), &bundles, &hash, &self.there)
-            .await
-            .map_err(|error| match error {
-                // The place has answered, and will answer the same.
-                DeliverError::Refused { .. }
-                | DeliverError::Tunnel(
-                    TunnelError::Failed { .. }
-                    | TunnelError::Path { .. }
-                    | TunnelError::PreCommand { .. }
-                    | TunnelError::Unsendable(_)
-                    | TunnelError::Here(_),
-                ) => SubmitError::Rejected(error.to_string()),
-                DeliverError::Tunnel(error) => SubmitError::Unreachable(error.to_string()),
-            })?;
+        let mut tunnels = scheduler.tunnels();
+        if tunnels.is_empty() {
+            tunnels.push(LocalTunnel::default().connect(&self.context));
+        }
+        let mut machines = tokio::task::JoinSet::new();
+        for (tunnel, there) in tunnels.into_iter().zip(self.there.clone()) {
+            let (bundles, hash) = (bundles.clone(), hash);
+            machines.spawn(async move { deliver(&*tunnel, &bundles, &hash, &there).await });
+        }
+        let delivered: Result<Vec<_>, _> = machines.join_all().await.into_iter().collect();
+        delivered.map_err(|error| match error {
+            // The place has answered, and will answer the same.
+            DeliverError::Refused { .. }
+            | DeliverError::Tunnel(
+                TunnelError::Failed { .. }
+                | TunnelError::Path { .. }
+                | TunnelError::PreCommand { .. }
+                | TunnelError::Unsendable(_)
+                | TunnelError::Here(_),
+            ) => SubmitError::Rejected(error.to_string()),
+            DeliverError::Tunnel(error) => SubmitError::Unreachable(error.to_string()),
+        })?;
         if let Ok(mut seen) = self.seen.lock() {
             seen.insert(tree.to_owned(), Instant::now());
         }

@@ -624,12 +624,14 @@ impl Supervisor<'_> {
             Observed::Ended(_) | Observed::Restarted { .. }
         );
         let at = &self.places[place];
-        let there = at.executor.experiment_dir(&self.dir);
-        let tunnel = at
-            .scheduler
-            .as_ref()
-            .and_then(|scheduler| scheduler.tunnel());
-        let tunnel = tunnel.filter(|_| there != self.dir);
+        let tunnels = at.scheduler.as_ref().map(|scheduler| scheduler.tunnels());
+        let folders = at.executor.experiment_dirs(&self.dir);
+        let machines: Vec<_> = tunnels
+            .into_iter()
+            .flatten()
+            .zip(folders)
+            .filter(|(_, there)| *there != self.dir)
+            .collect();
         if self
             .active
             .get(&seen.handle)
@@ -638,8 +640,8 @@ impl Supervisor<'_> {
             // It is looked at again when its logs are here.
             return Ok(());
         }
-        let (true, Some(tunnel), Some(active)) = (over, tunnel, self.active.get_mut(&seen.handle))
-        else {
+        let active = self.active.get_mut(&seen.handle);
+        let (true, false, Some(active)) = (over, machines.is_empty(), active) else {
             return self.observed(&seen.handle, seen.observed).await;
         };
         let first = seen.handle.attempt().unwrap_or(active.attempt);
@@ -654,9 +656,15 @@ impl Supervisor<'_> {
         }
         let (here, words) = (self.dir.clone(), self.words.clone());
         tokio::spawn(async move {
-            let kept = mirror_once(tunnel.as_ref(), &there, &here, &jobs);
-            // What did not come is fetched when somebody asks for it.
-            let _ = tokio::time::timeout(KEEP_LIMIT, kept).await;
+            let mut copies = tokio::task::JoinSet::new();
+            for (tunnel, there) in machines {
+                let (here, jobs) = (here.clone(), jobs.clone());
+                copies.spawn(async move {
+                    // What did not come is fetched when somebody asks for it.
+                    let _ = mirror_once(tunnel.as_ref(), &there, &here, &jobs).await;
+                });
+            }
+            let _ = tokio::time::timeout(KEEP_LIMIT, copies.join_all()).await;
             let _ = words.send(Word::Kept {
                 handle: seen.handle,
                 observed: seen.observed,

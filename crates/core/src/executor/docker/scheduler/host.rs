@@ -1,5 +1,6 @@
 //! A machine with an engine: the way there, and what is known of it.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -158,6 +159,27 @@ impl Host {
         })
     }
 
+    /// The addresses behind a machine's name, as this host knows it.
+    pub(super) async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, SubmitError> {
+        if let Ok(address) = name.parse() {
+            return Ok(vec![address]);
+        }
+        let command = Cmd::new(["getent", "ahosts", name]).timeout(LIMIT);
+        let finished = self.tunnel.run(&command).await.map_err(unsent)?;
+        let text = String::from_utf8_lossy(&finished.stdout);
+        let mut found: Vec<IpAddr> = Vec::new();
+        for word in text.lines().filter_map(|line| line.split(' ').next()) {
+            found.extend(word.parse().ok().filter(|one| !found.contains(one)));
+        }
+        match found.is_empty() {
+            true => Err(SubmitError::Rejected(format!(
+                "{} does not know the address of {name}: write it as the first host's `address` in `hosts`",
+                self.name
+            ))),
+            false => Ok(found),
+        }
+    }
+
     /// Those of the paths that are not there.
     pub(super) async fn missing(&self, paths: &[String]) -> Result<Vec<String>, SubmitError> {
         if self.here {
@@ -247,5 +269,32 @@ pub(super) fn refused(engine: &Engine, host: &Host, status: i32, stderr: &[u8]) 
             host.name
         )),
         _ => SubmitError::Rejected(said),
+    }
+}
+
+/// A text that nobody guesses, kept in a file: whoever comes first makes it.
+pub(super) fn token(path: &Utf8Path) -> std::io::Result<String> {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::fs::OpenOptionsExt as _;
+    if let Some(folder) = path.parent() {
+        create_private_dir(folder)?;
+    }
+    let made = std::fs::File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    match made {
+        Ok(mut file) => {
+            let mut bytes = [0; 16];
+            std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+            let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            file.write_all(text.as_bytes())?;
+            Ok(text)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            std::fs::read_to_string(path)
+        }
+        Err(error) => Err(error),
     }
 }

@@ -445,6 +445,11 @@ impl Scheduler for DockerScheduler {
             .map(|host| Arc::clone(&host.tunnel))
     }
 
+    fn tunnels(&self) -> Vec<Arc<dyn Tunnel>> {
+        let hosts = self.shared.hosts.iter();
+        hosts.map(|host| Arc::clone(&host.tunnel)).collect()
+    }
+
     fn pace(&self) -> f64 {
         PACE
     }

@@ -1,7 +1,7 @@
 //! From a request to containers that run.
 //!
 //! ```text
-//! secrets ─▶ job files ─▶ E        code ─▶ <job>/code        sources there? image there? GPUs free?
+//! secrets, token ─▶ job files ─▶ E        code ─▶ <job>/code        sources there? image there? GPUs free?
 //!   one container:  run ─┬ runs                  several:  create each ─▶ start all
 //!                        ├ the name is ours ─▶ adopted: started if it was only made
 //!                        ├ no image ─▶ pulled beside this; sent again when it is there
@@ -43,6 +43,9 @@ pub(super) enum Pulling {
     Done,
     Failed(String),
 }
+
+/// Where agents of other nodes read how to reach the first one's (`mizzen_agent`'s `world/meeting.rs`).
+const MEETING: &str = "meeting.json";
 
 /// Sends one request.
 pub(super) async fn send(shared: &Arc<Shared>, request: &Request) -> Result<Handle, SubmitError> {
@@ -456,6 +459,7 @@ impl Sending<'_> {
             let facts = host.facts(&shared.engine).await?;
             let directory = &launch.directories[container.host];
             let mut job = container.job.clone();
+            let mut told: Vec<(String, Vec<u8>, u32)> = Vec::new();
             for member in &mut job.members {
                 member.env.extend(
                     secrets
@@ -464,6 +468,25 @@ impl Sending<'_> {
                         .flatten()
                         .cloned(),
                 );
+                if let Some(world) = &mut member.world
+                    && let Some(meeting) = &mut world.meeting
+                    && let Some(port) = meeting.port
+                {
+                    let token = self.token()?;
+                    if meeting.node > 0 {
+                        // Nobody else could tell this host where the first one listens.
+                        let place = serde_json::json!({
+                            "addresses": host.addresses(&world.address).await?,
+                            "port": port,
+                            "token": token,
+                        });
+                        let folder = Utf8Path::new(&meeting.attempt_dir);
+                        let folder = folder.strip_prefix(directory).unwrap_or(folder);
+                        let path = folder.join(MEETING).into_string();
+                        told.push((path, place.to_string().into_bytes(), 0o600));
+                    }
+                    meeting.token = Some(token);
+                }
             }
             let mode = |executable| if executable { 0o700 } else { 0o600 };
             let mut files: Vec<(String, Vec<u8>, u32)> = container
@@ -474,6 +497,7 @@ impl Sending<'_> {
                     (file.path.clone(), bytes, mode(file.executable))
                 })
                 .collect();
+            files.append(&mut told);
             let path = container.job_file(launch);
             match facts.agent {
                 Some(_) => {
@@ -546,6 +570,16 @@ impl Sending<'_> {
             }
             Err(error) => Err(unsent(error)),
         }
+    }
+}
+
+impl Sending<'_> {
+    /// What makes the agents of a world believe each other: the same for all nodes, whoever sends them.
+    fn token(&self) -> Result<String, SubmitError> {
+        let folder = self.shared.context.home.join("tokens");
+        let path = folder.join(format!("{}.token", self.launch.key));
+        super::host::token(&path)
+            .map_err(|error| SubmitError::Rejected(format!("{path} can't be written: {error}")))
     }
 }
 

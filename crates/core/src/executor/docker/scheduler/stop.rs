@@ -177,6 +177,13 @@ impl Shared {
                 let _ = self.hosts[host].tunnel.run(&command).await;
             }
         }
+        self.remove_token(&job.key);
+    }
+
+    /// What made the agents of a unit's nodes believe each other is of no use any more.
+    fn remove_token(&self, key: &str) {
+        let tokens = self.context.home.join("tokens");
+        let _ = std::fs::remove_file(tokens.join(format!("{key}.token")));
     }
 
     /// Removes what is left of an experiment that is over.
