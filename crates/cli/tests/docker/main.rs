@@ -15,9 +15,12 @@ mod faults;
 mod groups;
 mod jobs;
 mod kills;
+mod places;
 mod refusals;
 #[expect(dead_code, reason = "shared with the tests of faults")]
 #[path = "../faults/scene.rs"]
 mod scene;
+#[path = "../../../core/tests/sshd/mod.rs"]
+mod sshd;
 #[path = "../support/mod.rs"]
 mod support;

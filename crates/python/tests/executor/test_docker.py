@@ -54,7 +54,7 @@ def test_settings_go_and_come_back() -> None:
 
 
 def test_nemo_runs_surface() -> None:
-    executor = run.DockerExecutor(container_image="i", hosts=["a", "b"], ntasks_per_node=4)
+    executor = run.DockerExecutor(container_image="i", nodes=2, ntasks_per_node=4)
     assert (executor.nnodes(), executor.nproc_per_node()) == (2, 4)
     assert run.DockerExecutor().nnodes() == 1
     macros = executor.macro_values()

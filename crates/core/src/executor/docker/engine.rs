@@ -258,7 +258,7 @@ pub(super) enum Refusal {
 }
 
 /// Words of engines, in lower case, and what they mean.
-const WORDS: [(&str, Refusal); 28] = [
+const WORDS: [(&str, Refusal); 29] = [
     ("cannot connect to the docker daemon", Refusal::NoEngine),
     ("error during connect", Refusal::NoEngine),
     ("is the docker daemon running", Refusal::NoEngine),
@@ -276,6 +276,7 @@ const WORDS: [(&str, Refusal); 28] = [
     ("network not found", Refusal::NoNetwork),
     ("no such network", Refusal::NoNetwork),
     ("unable to find network", Refusal::NoNetwork),
+    ("is ambiguous", Refusal::ForNow),
     ("no space left on device", Refusal::ForNow),
     ("disk quota exceeded", Refusal::ForNow),
     ("non-overlapping ipv4", Refusal::ForNow),

@@ -1,12 +1,11 @@
-//! Containers of one engine (Docker, Podman, nerdctl) on this machine or on another by ssh; of several for jobs over several hosts.
+//! Containers of one engine (Docker, Podman, nerdctl) on this machine or on another by ssh.
 //!
 //! ```text
 //! Unit ─ render ─▶ Launch: containers, their options, what the agent in each does ─ scheduler ─▶ docker run, events, kill, rm
 //!                    │  settings.rs   what users write
 //!                    │  options.rs    settings → words of the engine's `run`; kwargs.rs: Docker's Python library's arguments
 //!                    │  payload.rs    what is sent; the layout of files at the place
-//!                    │  engine.rs     the program: its words, its answers, its refusals
-//!                    └─ hosts.rs      the machines of a job over several
+//!                    └─ engine.rs     the program: its words, its answers, its refusals
 //! ```
 //!
 //! The agent is a container's init. It sees the experiment's folder where it is outside, and leaves claim, logs and record there as
@@ -22,7 +21,6 @@ mod bare;
 mod by_hand;
 mod check;
 mod engine;
-pub mod hosts;
 mod kwargs;
 mod options;
 pub mod payload;
@@ -30,7 +28,6 @@ mod render;
 mod scheduler;
 mod settings;
 
-pub use hosts::HostEntry;
 pub use payload::{Container, Launch};
 pub use settings::{DockerSettings, Entrypoint, Healthcheck, Nanoseconds, OneOrMany, Pull};
 
@@ -91,13 +88,7 @@ impl DockerExecutor {
 
     /// The way to each host.
     fn host_tunnels(&self) -> Vec<TunnelSettings> {
-        match self.settings.hosts.as_slice() {
-            [] => vec![self.settings.tunnel.clone()],
-            hosts => hosts
-                .iter()
-                .map(|host| host.tunnel(&self.settings.tunnel))
-                .collect(),
-        }
+        vec![self.settings.tunnel.clone()]
     }
 
     /// The experiment's folder at each host.
@@ -152,7 +143,7 @@ impl Executor for DockerExecutor {
     }
 
     fn nnodes(&self) -> u32 {
-        self.settings.nodes()
+        self.settings.nodes
     }
 
     fn nproc_per_node(&self) -> u32 {

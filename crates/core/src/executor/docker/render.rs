@@ -80,19 +80,9 @@ pub(super) fn request(executor: &DockerExecutor, unit: &Unit<'_>) -> Result<Requ
             })
         })
         .collect::<Result<Vec<_>, RenderError>>()?;
-    let several = found.len() > 1 || found.iter().any(|one| one.settings.nodes() > 1);
-    if found.len() > 1
-        && let Some(wide) = found.iter().find(|one| one.settings.spans_hosts())
-    {
-        return Err(refuse(
-            wide.member,
-            "the members of a group run on one machine: a group can't have several `hosts`"
-                .to_owned(),
-        ));
-    }
+    let several = found.len() > 1 || found.iter().any(|one| one.settings.nodes > 1);
     let alone = found.iter().all(|one| one.settings.network.is_none());
-    let own_network = (several && alone && !found.iter().any(|one| one.settings.spans_hosts()))
-        .then(|| unit.key.as_str().to_owned());
+    let own_network = (several && alone).then(|| unit.key.as_str().to_owned());
     let mut containers = Vec::new();
     let mut members = Vec::new();
     let mut secrets = Vec::new();
@@ -160,13 +150,12 @@ fn settings_of(
             .map_err(|error| refuse(member, error.to_string()))?;
     let ours = executor.settings();
     let same = settings.tunnel == ours.tunnel
-        && settings.hosts == ours.hosts
         && settings.engine == ours.engine
         && settings.context == ours.context;
     if !same {
         return Err(refuse(
             member,
-            "the members of a group must be on the same engine: `engine`, `context`, `tunnel` or `hosts` differ"
+            "the members of a group must be on the same engine: their `engine`, `context` or `tunnel` differs"
                 .to_owned(),
         ));
     }
@@ -190,7 +179,7 @@ impl Found<'_> {
 
     /// What a node is called where containers find each other by name.
     fn alias(&self, node: u32) -> String {
-        match self.settings.nodes() {
+        match self.settings.nodes {
             1 => host_name(self.name()),
             _ => host_name(&format!("{}-{node}", self.name())),
         }
@@ -198,14 +187,8 @@ impl Found<'_> {
 
     /// The first node's address for all of this member's nodes.
     fn head(&self) -> String {
-        match self.settings.nodes() {
+        match self.settings.nodes {
             1 => ALONE.to_owned(),
-            _ if self.settings.spans_hosts() => self
-                .settings
-                .hosts
-                .first()
-                .map(super::hosts::HostEntry::address)
-                .unwrap_or_default(),
             _ => self.alias(0),
         }
     }
@@ -218,7 +201,7 @@ impl Found<'_> {
         Ok(launcher.launch(
             &job.role,
             &Site {
-                nodes: self.settings.nodes(),
+                nodes: self.settings.nodes,
                 per_node: self.settings.ntasks_per_node,
                 job: self.name(),
                 job_dir: self.folders[0].as_str(),
@@ -249,7 +232,7 @@ impl Found<'_> {
         let mut env = self.settings.env_vars.clone();
         env.extend(&job.role.env);
         let launched = self.launched(executor, &env)?;
-        let world_size = self.settings.nodes().saturating_mul(launched.processes);
+        let world_size = self.settings.nodes.saturating_mul(launched.processes);
         for (name, value) in &launched.env {
             default(&mut env, name, value);
         }
@@ -280,12 +263,12 @@ impl Found<'_> {
         let direct = Direct {
             launched: &launched,
             env: &env,
-            nodes: self.settings.nodes(),
+            nodes: self.settings.nodes,
             per_node: self.settings.ntasks_per_node,
             head: &head,
             group_host: &group_host,
         };
-        let containers = (0..self.settings.nodes())
+        let containers = (0..self.settings.nodes)
             .map(|node| self.container(executor, node, &direct, has_home))
             .collect::<Result<Vec<_>, RenderError>>()?;
         let mut argv: Vec<Vec<String>> = (0..direct.size())
@@ -338,7 +321,7 @@ impl Found<'_> {
         let (unit, job, settings) = (self.unit, self.member.job, &self.settings);
         let host = node as usize % self.directories.len();
         let (directory, job_dir) = (&self.directories[host], &self.folders[host]);
-        let nodes = settings.nodes();
+        let nodes = settings.nodes;
         let code = self.code(executor, host);
         let attempt_dir = format!("{job_dir}/attempts/{}", unit.attempt);
         let per_node = direct.launched.processes;
@@ -385,14 +368,7 @@ impl Found<'_> {
             .into_iter()
             .map(|(label, value)| format!("--label={LABEL}.{label}={value}"))
             .collect();
-        let network = settings
-            .network
-            .as_deref()
-            .or(self.own_network)
-            .or_else(|| {
-                // What is on several machines finds each other by their own addresses.
-                settings.spans_hosts().then_some("host")
-            });
+        let network = settings.network.as_deref().or(self.own_network);
         let networked = options::network(network, &self.alias(node), settings);
         words.extend(networked.map_err(|reason| refuse(self.member, reason))?);
         let in_place = self
@@ -483,13 +459,12 @@ impl Found<'_> {
     /// The attempts' folders of the other containers that see the same files.
     fn peers(&self, node: u32) -> Vec<String> {
         let attempt = self.unit.attempt;
-        let nodes = self.settings.nodes();
+        let nodes = self.settings.nodes;
         if nodes > 1 {
-            let hosts = self.directories.len() as u32;
             return (0..nodes)
-                .filter(|other| *other != node && other % hosts == node % hosts)
+                .filter(|other| *other != node)
                 .map(|other| {
-                    let folder = &self.folders[(node % hosts) as usize];
+                    let folder = &self.folders[0];
                     format!("{folder}/attempts/{attempt}/nodes/{other}")
                 })
                 .collect();
@@ -510,16 +485,14 @@ impl Found<'_> {
 
     /// A member's world as the agent of one node takes it.
     fn world(&self, world: World, node: u32, attempt_dir: &str) -> World {
-        let nodes = self.settings.nodes();
-        let apart = self.settings.spans_hosts();
+        let nodes = self.settings.nodes;
         World {
             address: self.head(),
             port: world.port.or(self.settings.rendezvous_port),
             meeting: (nodes > 1).then(|| Meeting {
                 node,
                 attempt_dir: attempt_dir.to_owned(),
-                // The token is put in when it is sent: whoever has it is believed.
-                port: apart.then(|| self.port()),
+                port: None,
                 token: None,
             }),
             ..world

@@ -6,7 +6,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::hosts::HostEntry;
 use crate::config::Size;
 use crate::config::duration::Timespan;
 use crate::model::Env;
@@ -23,13 +22,9 @@ pub struct DockerSettings {
     /// Processes a node.
     #[schemars(range(min = 1, max = 65536))]
     pub ntasks_per_node: u32,
-    /// Nodes: one container each. Without it, as many as there are `hosts`, or 1.
+    /// Nodes: one container each.
     #[schemars(range(min = 1, max = 4096))]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub nodes: Option<u32>,
-    /// The machines that a job runs on, one container each: "user@host", or an ssh tunnel's table. Without it, the machine at
-    /// the end of `tunnel`.
-    pub hosts: Vec<HostEntry>,
+    pub nodes: u32,
     /// The OCI runtime, such as "nvidia".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime: Option<String>,
@@ -125,8 +120,7 @@ impl Default for DockerSettings {
         DockerSettings {
             container_image: None,
             ntasks_per_node: 1,
-            nodes: None,
-            hosts: Vec::new(),
+            nodes: 1,
             runtime: None,
             num_gpus: None,
             gpus: None,
@@ -164,19 +158,6 @@ impl Default for DockerSettings {
 }
 
 impl DockerSettings {
-    /// How many containers a job has.
-    #[must_use]
-    pub fn nodes(&self) -> u32 {
-        let hosts = u32::try_from(self.hosts.len()).unwrap_or(u32::MAX);
-        self.nodes.unwrap_or(hosts).max(1)
-    }
-
-    /// A job's containers are on several machines.
-    #[must_use]
-    pub fn spans_hosts(&self) -> bool {
-        self.hosts.len() > 1 && self.nodes() > 1
-    }
-
     /// Jobs have GPUs.
     #[must_use]
     pub fn asks_for_gpus(&self) -> bool {

@@ -25,8 +25,7 @@ class DockerExecutor(Executor):
     Attributes:
         container_image: the image that jobs run in.
         ntasks_per_node: processes a node.
-        nodes: containers of a job; as many as there are hosts, or 1, if ``None``.
-        hosts: the machines of a job over several, one container each: ``"user@host"``, or a tunnel's settings.
+        nodes: containers of a job, one for each node.
         num_gpus: GPUs for each job on each node; -1 for all.
         gpus: which GPUs there are for jobs.
         ulimits: limits of processes, each ``"name:soft"`` or ``"name:soft:hard"``.
@@ -52,8 +51,7 @@ class DockerExecutor(Executor):
 
     container_image: str | None = None
     ntasks_per_node: int = 1
-    nodes: int | None = None
-    hosts: list[Any] = field(default_factory=list)
+    nodes: int = 1
     runtime: str | None = None
     num_gpus: int | None = None
     gpus: list[str] | None = None
@@ -85,7 +83,7 @@ class DockerExecutor(Executor):
 
     def nnodes(self) -> int:
         """How many nodes: containers of a job."""
-        return self.nodes or max(len(self.hosts), 1)
+        return self.nodes
 
     def nproc_per_node(self) -> int:
         """How many processes a node."""

@@ -249,30 +249,3 @@ pub(super) fn refused(engine: &Engine, host: &Host, status: i32, stderr: &[u8]) 
         _ => SubmitError::Rejected(said),
     }
 }
-
-/// A text that nobody guesses, kept in a file: whoever comes first makes it.
-pub(super) fn token(path: &Utf8Path) -> std::io::Result<String> {
-    use std::io::{Read as _, Write as _};
-    use std::os::unix::fs::OpenOptionsExt as _;
-    if let Some(folder) = path.parent() {
-        create_private_dir(folder)?;
-    }
-    let made = std::fs::File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
-    match made {
-        Ok(mut file) => {
-            let mut bytes = [0; 16];
-            std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-            let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            file.write_all(text.as_bytes())?;
-            Ok(text)
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            std::fs::read_to_string(path)
-        }
-        Err(error) => Err(error),
-    }
-}

@@ -1,7 +1,7 @@
 //! From a request to containers that run.
 //!
 //! ```text
-//! secrets, token ─▶ job files ─▶ E        code ─▶ <job>/code        sources there? image there? GPUs free?
+//! secrets ─▶ job files ─▶ E        code ─▶ <job>/code        sources there? image there? GPUs free?
 //!   one container:  run ─┬ runs                  several:  create each ─▶ start all
 //!                        ├ the name is ours ─▶ adopted: started if it was only made
 //!                        ├ no image ─▶ pulled beside this; sent again when it is there
@@ -18,7 +18,7 @@ use camino::Utf8Path;
 use mizzen_agent::bundle;
 
 use super::super::bare;
-use super::super::engine::{Kind, LIMIT, Refusal, START_LIMIT, read_state, refusal, words};
+use super::super::engine::{Kind, LIMIT, Refusal, START_LIMIT, State, read_state, refusal, words};
 use super::super::payload::{AGENT, Container, LABEL, Launch, User};
 use super::super::settings::Pull;
 use super::gpus::Given;
@@ -350,7 +350,10 @@ impl Sending<'_> {
             return;
         };
         let answer = String::from_utf8_lossy(&finished.stdout);
-        if read_state(&answer).is_some_and(|(key, _)| key == self.launch.key) {
+        // What has begun is left alone: whoever sent it before may have been killed, and its answer was lost.
+        if read_state(&answer)
+            .is_some_and(|(key, state)| key == self.launch.key && is_only_made(&state))
+        {
             let command = shared
                 .engine
                 .command(["rm", "--force", "--volumes", &container.name]);
@@ -374,6 +377,9 @@ impl Sending<'_> {
         let host = &shared.hosts[host];
         let finished = host.tunnel.run(&command).await.map_err(unsent)?;
         let said = words_of(&finished.stderr);
+        if finished.status == 0 && self.launch.own_network.as_deref() == Some(network) {
+            self.only_one(host).await;
+        }
         if finished.status == 0 || said.contains("already exists") || said.contains("already used")
         {
             return Ok(());
@@ -384,6 +390,23 @@ impl Sending<'_> {
             finished.status,
             &finished.stderr,
         ))
+    }
+
+    /// Two who make a network at the same moment get two of the same name: all but the first go.
+    async fn only_one(&self, host: &super::host::Host) {
+        let engine = &self.shared.engine;
+        let filter = format!("--filter=label={LABEL}.key={}", self.launch.key);
+        let list = engine.command(["network", "ls", "--quiet", "--no-trunc", filter.as_str()]);
+        let Ok(finished) = host.tunnel.run(&list).await else {
+            return;
+        };
+        let text = String::from_utf8_lossy(&finished.stdout);
+        let mut all: Vec<&str> = text.lines().collect();
+        all.sort_unstable();
+        if all.len() > 1 {
+            let words = ["network", "rm"].into_iter().chain(all.into_iter().skip(1));
+            let _ = host.tunnel.run(&engine.command(words)).await;
+        }
     }
 
     /// An image is to be there: pulled beside this if it is not known to be.
@@ -441,12 +464,6 @@ impl Sending<'_> {
                         .flatten()
                         .cloned(),
                 );
-                if let Some(world) = &mut member.world
-                    && let Some(meeting) = &mut world.meeting
-                    && meeting.port.is_some()
-                {
-                    meeting.token = Some(self.token(request)?);
-                }
             }
             let mode = |executable| if executable { 0o700 } else { 0o600 };
             let mut files: Vec<(String, Vec<u8>, u32)> = container
@@ -530,18 +547,11 @@ impl Sending<'_> {
             Err(error) => Err(unsent(error)),
         }
     }
+}
 
-    /// What makes the agents of a world believe each other: the same for all nodes, whoever sends them.
-    fn token(&self, request: &Request) -> Result<String, SubmitError> {
-        let folder = request.members.first().map(|member| member.name.clone());
-        let here = &self.shared.context.home;
-        let _ = folder;
-        let path = here
-            .join("tokens")
-            .join(format!("{}.token", self.launch.key));
-        super::host::token(&path)
-            .map_err(|error| SubmitError::Rejected(format!("{path} can't be written: {error}")))
-    }
+/// It was never started.
+fn is_only_made(state: &State) -> bool {
+    ["created", "initialized", "configured"].contains(&state.status.to_ascii_lowercase().as_str())
 }
 
 fn words_of(stderr: &[u8]) -> String {

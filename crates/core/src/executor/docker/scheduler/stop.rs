@@ -177,8 +177,6 @@ impl Shared {
                 let _ = self.hosts[host].tunnel.run(&command).await;
             }
         }
-        let token = self.context.home.join("tokens");
-        let _ = std::fs::remove_file(token.join(format!("{}.token", job.key)));
     }
 
     /// Removes what is left of an experiment that is over.
