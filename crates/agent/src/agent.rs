@@ -280,6 +280,10 @@ impl Agent {
         })
     }
 
+    fn has_obeyed(&self) -> bool {
+        self.orders.as_ref().is_some_and(Orders::was_obeyed)
+    }
+
     /// Obeys an order in the attempt's folder; true if there was one.
     fn take_orders(&mut self) -> bool {
         let Some(orders) = &mut self.orders else {
@@ -324,8 +328,10 @@ impl Agent {
             match signal {
                 libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT => {
                     self.told_to_end = true;
-                    // Whoever has written down why wants just that.
-                    if self.take_orders() {
+                    // Whoever has written down why wants just that. The order may have been seen before its signal: what its
+                    // ranks were told already they are not told again.
+                    let with_order = signal == libc::SIGTERM;
+                    if self.take_orders() || (with_order && self.has_obeyed()) {
                         continue;
                     }
                     if let Some(job) = &mut self.job {

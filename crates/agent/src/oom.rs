@@ -3,13 +3,15 @@
 //! The killer leaves no mark on its victim, but it counts in the victim's control group: `oom_kill` in `memory.events`
 //! (cgroup v2) or `memory.oom_control` (v1, since Linux 4.13) of [cgroups(7)]. The count goes up before the signal is
 //! sent, so it has risen by the time that the end of the rank is seen.
+//! In a container `/proc/self/cgroup` may name the group as the machine has it, while what is mounted below `/sys/fs/cgroup` is the
+//! container's own: Docker does so with version 1. Where the named group isn't there, the mounted one is it.
 //! Pitfall: the control group may hold more than this job; the count is evidence only beside a SIGKILL of our own rank.
 //!
 //! [cgroups(7)]: https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The count of this agent's control group, kept open: it is read once before each job.
 #[derive(Debug)]
@@ -56,6 +58,8 @@ fn candidates(groups: &str) -> Vec<PathBuf> {
             )));
         }
     }
+    let mounted = ["memory/memory.oom_control", "memory.events"];
+    files.extend(mounted.map(|file| Path::new("/sys/fs/cgroup").join(file)));
     files
 }
 
@@ -90,6 +94,12 @@ mod tests {
                 "/sys/fs/cgroup/memory/memory.oom_control",
                 "/sys/fs/cgroup/memory.events",
             ]
+        );
+        // Version 2 with a namespace of its own: the container's group is the root that it sees.
+        let files = candidates("0::/\n");
+        assert_eq!(
+            files[0].components().as_path(),
+            Path::new("/sys/fs/cgroup/memory.events")
         );
     }
 }

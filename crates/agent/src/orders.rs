@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 use mizzen_agent::protocol::{END_FILE, EndHow, EndOrder, Job};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
+use crate::clock::now_micros;
+
 /// Where orders come from.
 #[derive(Debug)]
 pub(crate) struct Orders {
@@ -59,6 +61,11 @@ impl Orders {
         self.obeyed = Some(order);
         Some(order)
     }
+
+    /// There was an order, and the job knows of it.
+    pub(crate) fn was_obeyed(&self) -> bool {
+        self.obeyed.is_some()
+    }
 }
 
 /// Tells the agents of a group's other members to end. One that has ended, or has no folder yet, needs no order.
@@ -72,7 +79,9 @@ pub(crate) fn tell_peers(peers: &[String], how: EndHow) {
     };
     for folder in peers {
         let folder = Path::new(folder);
-        let draft = folder.join(format!("{END_FILE}.{}", std::process::id()));
+        // Each container's agent is its process 1: the number alone would be everybody's.
+        let draft = format!("{END_FILE}.{}-{}", std::process::id(), now_micros());
+        let draft = folder.join(draft);
         // Whoever was first has told why; and what can't be told here shows when this container has ended.
         if folder.join(END_FILE).exists() {
             continue;

@@ -11,6 +11,7 @@ mod ending;
 mod groups;
 mod leftovers;
 mod nodes;
+mod orders;
 mod ranks;
 mod samples;
 mod steps;
