@@ -112,7 +112,11 @@ pub(super) fn discard(bundles: &Path, folder: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         renamed => renamed?,
     }
-    fs::remove_dir_all(&aside)
+    match fs::remove_dir_all(&aside) {
+        // Somebody who swept was faster.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 /// A new name for something temporary.
@@ -176,11 +180,12 @@ impl Staging {
             lock: None,
             kept: false,
         };
-        let lock = private()
-            .create_new(true)
-            .open(staging.folder.join("lock"))?;
+        // Locked before it has its name: who sweeps takes what is not locked for a dead process's.
+        let unnamed = staging.folder.join("locking");
+        let lock = private().create_new(true).open(&unnamed)?;
         // Where there are no locks, only age tells of the dead.
         let _ = lock.try_lock();
+        fs::rename(&unnamed, staging.folder.join("lock"))?;
         staging.lock = Some(lock);
         make_folder(&staging.tree())?;
         staging.sweep();

@@ -279,6 +279,14 @@ fn an_example_runs_on_the_cluster_as_it_is() {
         laptop.session.write(&format!("iris/{name}"), &text);
     }
     let folder = laptop.session.workdir().join("iris");
+    // The example has a project file of its own; the cluster is the user's.
+    let home = laptop.session.home();
+    std::fs::create_dir_all(&home).unwrap();
+    std::fs::rename(
+        laptop.session.workdir().join("mizzen.toml"),
+        home.join("executors.toml"),
+    )
+    .unwrap();
     let said = run(
         &laptop,
         &folder,

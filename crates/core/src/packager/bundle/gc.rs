@@ -81,7 +81,7 @@ pub(super) fn gc(
             work.remove(&path)?;
         }
     }
-    for (path, bytes) in home.leftovers() {
+    for (path, bytes, _held) in home.leftovers() {
         work.note(&path, bytes);
     }
     if !dry_run {

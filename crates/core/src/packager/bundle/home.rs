@@ -9,7 +9,7 @@
 //!                         tmp/         files being written, each locked by its process
 //! ```
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::time::SystemTime;
 
@@ -91,10 +91,10 @@ impl Home {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create_new(true).mode(0o600);
             let file = options.open(&path).map_err(BundleError::at(&path))?;
-            let _ = file.try_lock();
-            // Between the two calls another process may have taken it for a leftover.
+            // Between the two calls another process may have taken it for a leftover: then it has the lock, or took it away.
+            let taken = matches!(file.try_lock(), Err(TryLockError::WouldBlock));
             let links = file.metadata().map_err(BundleError::at(&path))?.nlink();
-            if links > 0 {
+            if !taken && links > 0 {
                 return Ok(Temporary {
                     file,
                     path,
@@ -111,8 +111,8 @@ impl Home {
         file.keep(path)
     }
 
-    /// Files in `tmp` that no process holds any more, with their bytes.
-    pub(super) fn leftovers(&self) -> Vec<(Utf8PathBuf, u64)> {
+    /// Files in `tmp` that no process holds any more, with their bytes. They are held here as long as the answer lives.
+    pub(super) fn leftovers(&self) -> Vec<(Utf8PathBuf, u64, File)> {
         let mut found = Vec::new();
         for path in entries(&self.tmp()).unwrap_or_default() {
             let Ok(file) = File::options().write(true).open(&path) else {
@@ -120,7 +120,8 @@ impl Home {
             };
             // What can't be locked for other reasons is left to whoever can tell.
             if file.try_lock().is_ok() {
-                found.push((path, file.metadata().map_or(0, |found| found.len())));
+                let bytes = file.metadata().map_or(0, |found| found.len());
+                found.push((path, bytes, file));
             }
         }
         found
@@ -128,9 +129,10 @@ impl Home {
 
     /// Takes such files away.
     pub(super) fn sweep(&self) {
-        for (path, _) in self.leftovers() {
+        for (path, _, held) in self.leftovers() {
             // Somebody else may have been faster.
             let _ = std::fs::remove_file(path);
+            drop(held);
         }
     }
 }
