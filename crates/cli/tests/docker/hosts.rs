@@ -114,7 +114,10 @@ fn ranks_over_two_hosts_meet_and_who_failed_first_is_told() {
     let session = &hosts.session;
     let mut world = task(
         "world",
-        "echo rank $RANK of $WORLD_SIZE at $MASTER_ADDR; [ $RANK = 0 ] || exit 5; sleep 60",
+        // Who fails waits until the other one has begun.
+        "echo rank $RANK of $WORLD_SIZE at $MASTER_ADDR
+         [ $RANK = 0 ] || { until nc $MASTER_ADDR $MASTER_PORT </dev/null 2>/dev/null; do sleep 0.1; done; exit 5; }
+         nc -l -p $MASTER_PORT; sleep 60",
     );
     world["grace"] = json!("1s");
     let id = launch_detached(session, &json!({ "title": "world", "tasks": [world] }));

@@ -8,6 +8,7 @@
 
 #[path = "../support/attempts.rs"]
 mod attempts;
+mod conformance;
 #[path = "../support/docker.rs"]
 mod engine;
 mod examples;
@@ -16,6 +17,7 @@ mod groups;
 mod hosts;
 mod jobs;
 mod kills;
+mod place;
 mod places;
 mod refusals;
 #[expect(dead_code, reason = "shared with the tests of faults")]

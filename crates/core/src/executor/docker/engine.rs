@@ -258,7 +258,7 @@ pub(super) enum Refusal {
 }
 
 /// Words of engines, in lower case, and what they mean.
-const WORDS: [(&str, Refusal); 29] = [
+const WORDS: [(&str, Refusal); 30] = [
     ("cannot connect to the docker daemon", Refusal::NoEngine),
     ("error during connect", Refusal::NoEngine),
     ("is the docker daemon running", Refusal::NoEngine),
@@ -277,6 +277,7 @@ const WORDS: [(&str, Refusal); 29] = [
     ("no such network", Refusal::NoNetwork),
     ("unable to find network", Refusal::NoNetwork),
     ("is ambiguous", Refusal::ForNow),
+    ("is marked for removal", Refusal::ForNow),
     ("no space left on device", Refusal::ForNow),
     ("disk quota exceeded", Refusal::ForNow),
     ("non-overlapping ipv4", Refusal::ForNow),

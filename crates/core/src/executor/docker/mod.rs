@@ -22,6 +22,8 @@ mod bare;
 mod by_hand;
 mod check;
 mod engine;
+#[doc(hidden)]
+pub mod fake;
 mod hosts;
 mod kwargs;
 mod options;

@@ -69,7 +69,7 @@ pub struct Container {
     pub platform: Option<String>,
     /// Who its processes are.
     pub user: User,
-    /// The variables that the command itself has set: HOME and the like are left alone then.
+    /// What it gets of the machine's GPUs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpus: Option<Gpus>,
     /// The image's entry point is kept.

@@ -63,10 +63,14 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(tunnel: &TunnelSettings, context: &Context) -> Host {
+    pub(super) fn new(
+        tunnel: &TunnelSettings,
+        connection: Arc<dyn Tunnel>,
+        context: &Context,
+    ) -> Host {
         let here = matches!(tunnel, TunnelSettings::Local(_));
         Host {
-            tunnel: tunnel.open(context),
+            tunnel: connection,
             name: match here {
                 true => context.host.clone(),
                 false => tunnel.place(),
@@ -263,6 +267,8 @@ pub(super) fn refused(engine: &Engine, host: &Host, status: i32, stderr: &[u8]) 
     match refusal(&said) {
         Refusal::NoEngine => SubmitError::Unreachable(format!("{}: {said}", host.name)),
         Refusal::ForNow => SubmitError::Later(format!("{}: {said}", host.name)),
+        // Somebody else who sent the same has taken back what was made.
+        Refusal::NoContainer => SubmitError::Later(format!("{}: {said}", host.name)),
         _ if said.is_empty() => SubmitError::Rejected(format!(
             "`{}` ended with status {status} on {}",
             engine.name(),

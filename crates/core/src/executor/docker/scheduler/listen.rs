@@ -9,7 +9,7 @@
 //! before it was watched: then the list is asked for once more.
 
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::{Context as Task, Poll};
 use std::time::{Duration, Instant};
 
@@ -26,19 +26,23 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from
 /// A line that is longer is no event.
 const LONGEST: usize = 1 << 20;
 
-/// Hears of an experiment's containers at a host as long as somebody holds the connection.
-pub(super) fn start(shared: &Arc<Shared>, host: usize, experiment: &str) {
+/// Hears of an experiment's containers at a host, without end.
+pub(super) fn hear(
+    shared: &Arc<Shared>,
+    host: usize,
+    experiment: &str,
+) -> impl Future<Output = ()> + use<> {
     let listener = Listener {
-        shared: Arc::downgrade(shared),
+        shared: Arc::clone(shared),
         host,
         experiment: experiment.to_owned(),
     };
     shared.hosts[host].set_silence(None);
-    tokio::spawn(listener.hear());
+    listener.hear()
 }
 
 struct Listener {
-    shared: Weak<Shared>,
+    shared: Arc<Shared>,
     host: usize,
     experiment: String,
 }
@@ -46,17 +50,16 @@ struct Listener {
 impl Listener {
     async fn hear(self) {
         let mut pause = PAUSES.0;
-        while let Some(shared) = self.shared.upgrade() {
+        let host = &self.shared.hosts[self.host];
+        loop {
             let began = Instant::now();
-            let tunnel = Arc::clone(&shared.hosts[self.host].tunnel);
-            let command = shared.engine.events(&self.experiment);
+            let command = self.shared.engine.events(&self.experiment);
             let mut lines = Lines {
-                shared: self.shared.clone(),
+                shared: Arc::clone(&self.shared),
                 rest: Vec::new(),
             };
-            drop(shared);
             let mut never = Never;
-            let stream = tunnel.exec(&command, &mut never, &mut lines);
+            let stream = host.tunnel.exec(&command, &mut never, &mut lines);
             tokio::pin!(stream);
             let ended = loop {
                 let net = async {
@@ -74,11 +77,8 @@ impl Listener {
             };
             // What happened while nothing was heard shows in the list, if the engine answers at all.
             self.list().await;
-            if let Some(shared) = self.shared.upgrade()
-                && shared.hosts[self.host].silence().is_some()
-                && !said.is_empty()
-            {
-                shared.hosts[self.host].set_silence(Some(said));
+            if host.silence().is_some() && !said.is_empty() {
+                host.set_silence(Some(said));
             }
             if began.elapsed() > PAUSES.1 {
                 pause = PAUSES.0;
@@ -90,18 +90,13 @@ impl Listener {
 
     /// Resolves when it is time for the next list.
     async fn until_asked(&self) {
-        let Some(shared) = self.shared.upgrade() else {
-            return;
-        };
         // Somebody has found what had begun before it was watched here.
-        let _ = tokio::time::timeout(NET, shared.ask[self.host].notified()).await;
+        let _ = tokio::time::timeout(NET, self.shared.ask[self.host].notified()).await;
     }
 
     /// Takes in how all containers are.
     async fn list(&self) {
-        let Some(shared) = self.shared.upgrade() else {
-            return;
-        };
+        let shared = &self.shared;
         let asked = Instant::now();
         let rows = match shared.list(self.host, &self.experiment).await {
             Ok(rows) => rows,
@@ -161,7 +156,7 @@ fn see(known: &mut Seen, started: &mut Option<Timestamp>, seen: Seen, now: Times
 
 /// Where the stream's lines go.
 struct Lines {
-    shared: Weak<Shared>,
+    shared: Arc<Shared>,
     rest: Vec<u8>,
 }
 
@@ -178,9 +173,10 @@ impl Lines {
     }
 
     fn line(&self, line: &str) {
-        let (Some(shared), Some(event)) = (self.shared.upgrade(), read_event(line.trim())) else {
+        let Some(event) = read_event(line.trim()) else {
             return;
         };
+        let shared = &self.shared;
         let now = shared.context.clock.now();
         let mut state = shared.lock();
         let Some(handle) = state.names.get(&event.name).cloned() else {

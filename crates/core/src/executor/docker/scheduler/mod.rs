@@ -24,6 +24,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 use self::host::Host;
 use super::engine::{Engine, Status, read_row};
@@ -61,6 +62,17 @@ struct Shared {
     turns: tokio::sync::Semaphore,
     /// By host: somebody wants to know how all containers are.
     ask: Vec<Notify>,
+    /// One for each host, when something is watched. They end with the connection.
+    listeners: Mutex<JoinSet<()>>,
+}
+
+impl Drop for DockerScheduler {
+    fn drop(&mut self) {
+        let listeners = self.shared.listeners.lock();
+        listeners
+            .unwrap_or_else(PoisonError::into_inner)
+            .abort_all();
+    }
 }
 
 #[derive(Default)]
@@ -181,6 +193,20 @@ fn ranks(container: &Container) -> u32 {
 
 /// Connects when something is asked for the first time.
 pub(super) fn connect(executor: &DockerExecutor, context: &Context) -> DockerScheduler {
+    let ways = executor.host_tunnels().iter();
+    connect_by(
+        executor,
+        context,
+        ways.map(|way| way.open(context)).collect(),
+    )
+}
+
+/// The same by these connections to its hosts.
+pub(super) fn connect_by(
+    executor: &DockerExecutor,
+    context: &Context,
+    connections: Vec<Arc<dyn Tunnel>>,
+) -> DockerScheduler {
     let settings = executor.settings();
     let tunnels = executor.host_tunnels();
     let places: Vec<String> = tunnels.iter().map(|tunnel| tunnel.place()).collect();
@@ -190,7 +216,8 @@ pub(super) fn connect(executor: &DockerExecutor, context: &Context) -> DockerSch
     }
     let hosts: Vec<Host> = tunnels
         .iter()
-        .map(|tunnel| Host::new(tunnel, context))
+        .zip(connections)
+        .map(|(tunnel, connection)| Host::new(tunnel, connection, context))
         .collect();
     let removing = hosts.iter().map(|_| stop::Removals::default()).collect();
     let ask = hosts.iter().map(|_| Notify::new()).collect();
@@ -206,6 +233,7 @@ pub(super) fn connect(executor: &DockerExecutor, context: &Context) -> DockerSch
             removing,
             turns: tokio::sync::Semaphore::new(AT_ONCE),
             ask,
+            listeners: Mutex::default(),
         }),
     }
 }
@@ -227,8 +255,10 @@ impl Shared {
         }
         state.experiment = Some(experiment.to_owned());
         drop(state);
+        let listeners = self.listeners.lock();
+        let mut listeners = listeners.unwrap_or_else(PoisonError::into_inner);
         for host in 0..self.hosts.len() {
-            listen::start(self, host, experiment);
+            listeners.spawn(listen::hear(self, host, experiment));
         }
     }
 
@@ -309,7 +339,7 @@ impl Scheduler for DockerScheduler {
     }
 
     async fn submit_many(&self, requests: &[Request]) -> Vec<Result<Handle, SubmitError>> {
-        let mut running = tokio::task::JoinSet::new();
+        let mut running = JoinSet::new();
         for (number, request) in requests.iter().enumerate() {
             let (shared, request) = (Arc::clone(&self.shared), request.clone());
             running.spawn(async move { (number, send::send(&shared, &request).await) });

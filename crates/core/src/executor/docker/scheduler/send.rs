@@ -357,9 +357,8 @@ impl Sending<'_> {
         if read_state(&answer)
             .is_some_and(|(key, state)| key == self.launch.key && is_only_made(&state))
         {
-            let command = shared
-                .engine
-                .command(["rm", "--force", "--volumes", &container.name]);
+            // Without force: who started it meanwhile keeps it.
+            let command = shared.engine.command(["rm", "--volumes", &container.name]);
             let _ = host.tunnel.run(&command).await;
         }
     }
