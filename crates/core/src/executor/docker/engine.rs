@@ -106,10 +106,11 @@ impl Engine {
 /// What happened so long ago is told as well: while a question was on its way.
 const SINCE: Duration = Duration::from_secs(10);
 
-/// Runs a command that ends with this shell's standard input.
+/// Runs a command that ends with this shell's standard input. What waits for that holds none of the command's outputs: whoever reads
+/// them would wait as well.
 const WITH_INPUT: &str = r#"exec 3<&0
 "$@" 3<&- </dev/null & p=$!
-(cat <&3 >/dev/null; kill "$p" 2>/dev/null) & c=$!
+(cat <&3; kill "$p") >/dev/null 2>&1 & c=$!
 exec 3<&-
 wait "$p"; s=$?
 kill "$c" 2>/dev/null
@@ -342,6 +343,32 @@ pub(super) fn words(stderr: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stream_that_ends_is_seen_to_end() {
+        use std::io::Read as _;
+        use std::process::{Command, Stdio};
+        let mut shell = Command::new("sh")
+            .args(["-c", WITH_INPUT, "sh", "sh", "-c", "echo out; echo err >&2"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (mut out, mut err) = (shell.stdout.take().unwrap(), shell.stderr.take().unwrap());
+        let (told, read) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut text = String::new();
+            out.read_to_string(&mut text).unwrap();
+            err.read_to_string(&mut text).unwrap();
+            told.send(text)
+        });
+        // Its standard input stays open all the while.
+        let text = read.recv_timeout(Duration::from_secs(30));
+        drop(shell.stdin.take());
+        assert_eq!(text.unwrap(), "out\nerr\n");
+        assert!(shell.wait().unwrap().success());
+    }
 
     #[test]
     fn rows_are_read() {
