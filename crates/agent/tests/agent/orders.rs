@@ -50,11 +50,12 @@ fn order(scratch: &Scratch, member: &str, text: &str) {
     fs::rename(draft, folder.join(END_FILE)).unwrap();
 }
 
-/// Says its name when it runs, counts the signals that it gets, and ends at a word.
+/// Says so when it runs, counts the signals that it gets, and ends at a word. A shell misses signals that come just before it reads;
+/// `wait` misses none.
 fn counting(told: &str, word: &str) -> String {
     format!(
-        "n=0; trap 'n=$((n+1)); echo got $n; echo got >{told}' TERM; trap 'echo usr >{told}' USR1; echo up >{told}; \
-         exec 3<>{word}; until read line <&3; do :; done; echo all $n"
+        "n=0; trap 'n=$((n+1)); echo got $n; echo got >{told}' TERM; trap 'echo usr >{told}' USR1; \
+         (trap '' TERM USR1; echo up >{told}; read line <{word}) & until wait $!; do :; done; echo all $n"
     )
 }
 
