@@ -19,8 +19,9 @@ use crate::surroundings::Surroundings;
 
 /// Opens a shell, or runs a command, on nodes with an executor's settings
 ///
-/// It waits until the place gives the nodes, and gives them back when the session ends. Nothing is recorded. Where the
-/// executor is behind an ssh tunnel the session goes through it. The exit status is the command's.
+/// It waits until the place gives the nodes, and gives them back when the session ends; of an engine it is one container,
+/// which goes then. Nothing is recorded. Where the executor is behind an ssh tunnel the session goes through it. The exit
+/// status is the command's.
 #[derive(Debug, Args)]
 #[command(override_usage = "mizzen shell [OPTIONS] [-- COMMAND [ARGUMENT]...]")]
 #[command(after_help = "\
@@ -79,10 +80,13 @@ pub(crate) fn run(args: ShellArgs, surroundings: &Surroundings) -> Result<Outcom
             .map_err(|error| Report::usage(error.to_string()))?;
         env.insert(variable, value);
     }
-    // Without files of ours there, the usual folder is the place's own.
-    let usual = executor.experiment_dir(&context.experiment_dir(&plan.title, &prepared.id));
-    let workdir = Some(job.workdir.as_str())
-        .filter(|workdir| executor.shares_files() || !workdir.starts_with(usual.as_str()));
+    // No code is sent for a session: what would be the job's copy of it is the folder here, or there the place's own.
+    let copy = executor.experiment_dir(&context.experiment_dir(&plan.title, &prepared.id));
+    let workdir = match job.workdir.starts_with(copy.as_str()) {
+        false => Some(job.workdir.as_str()),
+        true if executor.shares_files() => Some(context.workdir.as_str()),
+        true => None,
+    };
     let stdin = std::io::stdin().is_terminal();
     let request = Interactive {
         name: "shell",
@@ -92,13 +96,16 @@ pub(crate) fn run(args: ShellArgs, surroundings: &Surroundings) -> Result<Outcom
         env: &env,
         workdir,
     };
-    let command = executor.interactive(&request).ok_or_else(|| {
+    let command = executor.interactive(&request);
+    let command = command.ok_or_else(|| {
         Report::usage(format!(
             "the executor `{name}` ({}) has no sessions: there is nothing to wait for and no other machine",
             executor.kind()
         ))
         .hint("name another one by `-e`; `mizzen executors` lists them")
     })?;
+    let command =
+        command.map_err(|words| Report::usage(format!("the executor `{name}`: {words}")))?;
     reach(surroundings, plan)?;
     let here = TunnelSettings::default();
     let tunnel = executor.tunnel().unwrap_or(&here);

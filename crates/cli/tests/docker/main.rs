@@ -23,6 +23,9 @@ mod refusals;
 #[expect(dead_code, reason = "shared with the tests of faults")]
 #[path = "../faults/scene.rs"]
 mod scene;
+#[path = "../support/screen.rs"]
+mod screen;
+mod shell;
 #[path = "../../../core/tests/sshd/mod.rs"]
 mod sshd;
 #[path = "../support/mod.rs"]

@@ -205,8 +205,8 @@ pub trait Executor: Debug + Send + Sync {
     }
 
     /// The command for a session at somebody's terminal with this executor's settings, run by way of [`Executor::tunnel`].
-    /// `None` where there are no such sessions.
-    fn interactive(&self, request: &Interactive<'_>) -> Option<Cmd> {
+    /// `None` where there are no such sessions; an error in words for people where this one can't be.
+    fn interactive(&self, request: &Interactive<'_>) -> Option<Result<Cmd, String>> {
         let _ = request;
         None
     }

@@ -5,8 +5,9 @@
 
 use camino::Utf8Path;
 
-use super::engine::Engine;
-use super::payload::{Container, User};
+use super::engine::{Engine, Kind};
+use super::options::gpu_words;
+use super::payload::{Container, Gpus, User};
 use super::settings::DockerSettings;
 use crate::plan::Code;
 use crate::tunnel::quote;
@@ -54,16 +55,11 @@ pub(super) fn line(
             .map(|word| quote(word)),
     );
     if let Some(gpus) = &container.gpus {
-        let names = match (&gpus.pool, gpus.count) {
-            (Some(pool), count) => {
-                let count = count.map_or(pool.len(), |count| count as usize);
-                let names: Vec<&str> = pool.iter().take(count).map(String::as_str).collect();
-                format!("\"device={}\"", names.join(","))
-            }
-            (None, Some(count)) => count.to_string(),
-            (None, None) => "all".to_owned(),
-        };
-        words.push(quote(&format!("--gpus={names}")));
+        words.extend(
+            self::gpus(gpus, engine.kind())
+                .iter()
+                .map(|word| quote(word)),
+        );
     }
     match &container.user {
         // The shell that takes the line knows who is at it.
@@ -87,4 +83,20 @@ pub(super) fn line(
     }
     words.extend(rest.iter().map(|word| quote(word)));
     Some(words.join(" "))
+}
+
+/// Options for GPUs of which nobody keeps a book: the first ones.
+pub(super) fn gpus(wanted: &Gpus, kind: Kind) -> Vec<String> {
+    let first = |pool: &Vec<String>| -> Vec<String> {
+        let count = wanted.count.map_or(pool.len(), |count| count as usize);
+        pool.iter().take(count).cloned().collect()
+    };
+    let numbers =
+        |count: u32| -> Vec<String> { (0..count).map(|number| number.to_string()).collect() };
+    match (wanted.pool.as_ref().map(first), wanted.count, kind) {
+        (Some(names), _, _) => gpu_words(Some(&names), kind),
+        (None, Some(count), Kind::Podman) => gpu_words(Some(&numbers(count)), kind),
+        (None, Some(count), _) => vec![format!("--gpus={count}")],
+        (None, None, _) => gpu_words(None, kind),
+    }
 }

@@ -5,6 +5,7 @@
 //!                    │  settings.rs   what users write
 //!                    │  options.rs    settings → words of the engine's `run`; kwargs.rs: Docker's Python library's arguments
 //!                    │  payload.rs    what is sent; the layout of files at the place
+//!                    │  interactive.rs  a session at a terminal; by_hand.rs: the line that `mizzen plan` shows
 //!                    │  engine.rs     the program: its words, its answers, its refusals
 //!                    └─ hosts.rs      the machines of a job over several
 //! ```
@@ -25,6 +26,7 @@ mod engine;
 #[doc(hidden)]
 pub mod fake;
 mod hosts;
+mod interactive;
 mod kwargs;
 mod options;
 pub mod payload;
@@ -39,11 +41,11 @@ pub use settings::{DockerSettings, Entrypoint, Healthcheck, Nanoseconds, OneOrMa
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
-    Base, Capabilities, Check, ConnectError, Entry, Executor, ExecutorMacros, RenderError, Request,
-    Scheduler, Unit,
+    Base, Capabilities, Check, ConnectError, Entry, Executor, ExecutorMacros, Interactive,
+    RenderError, Request, Scheduler, Unit,
 };
 use crate::context::Context;
-use crate::tunnel::TunnelSettings;
+use crate::tunnel::{Cmd, TunnelSettings};
 
 /// This kind's name.
 const KIND: &str = "docker";
@@ -225,6 +227,10 @@ impl Executor for DockerExecutor {
         (0..self.ways.len())
             .map(|host| self.bundles_at(host, home))
             .collect()
+    }
+
+    fn interactive(&self, request: &Interactive<'_>) -> Option<Result<Cmd, String>> {
+        Some(interactive::command(self, request))
     }
 
     fn settled(&self, context: &Context) -> Option<serde_json::Map<String, serde_json::Value>> {

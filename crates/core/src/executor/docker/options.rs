@@ -5,6 +5,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
 
+use super::engine::Kind;
 use super::kwargs;
 use super::payload::{RUN_DIR, RUN_DIR_MARK};
 use super::settings::{DockerSettings, Healthcheck, OneOrMany};
@@ -200,18 +201,13 @@ impl Mounts<'_> {
         let mut sources = Vec::new();
         let mut targets = vec![self.directory.to_string(), RUN_DIR.to_owned()];
         for volume in &self.settings.volumes {
-            let (word, target) = self.users(volume, &mut sources)?;
+            let (word, target) = volume_of(volume, self.job_dir.as_str(), &mut sources)?;
             words.push(word);
             targets.push(target);
         }
-        let covered = |path: &str| {
-            targets
-                .iter()
-                .any(|target| Utf8Path::new(path).starts_with(target))
-        };
         let own = self.code.map(|code| code.from.as_str());
         for path in own.into_iter().chain(self.in_place) {
-            if path == "/" || covered(path) {
+            if path == "/" || covered(path, &targets) {
                 continue;
             }
             if path.contains(':') {
@@ -224,48 +220,59 @@ impl Mounts<'_> {
         }
         Ok((words, sources))
     }
+}
 
-    /// A volume of the user's: its word, and where it is inside.
-    fn users(&self, text: &str, sources: &mut Vec<String>) -> Result<(String, String), String> {
-        let wrong = |why: &str| format!("volumes: {text:?}: {why}");
-        let mut parts = text.splitn(3, ':');
-        let (Some(source), Some(target)) = (parts.next(), parts.next()) else {
-            return Err(wrong("write `source:there` or `source:there:options`"));
-        };
-        let options = parts.next();
-        if !target.starts_with('/') {
-            return Err(wrong("the path in the container must begin with a slash"));
-        }
-        if [AGENT_PATH, RUN_DIR].contains(&target.trim_end_matches('/')) {
-            return Err(wrong("that path in the container is mizzen's"));
-        }
-        let own = source
-            .strip_prefix(RUN_DIR_MARK)
-            .filter(|rest| rest.is_empty() || rest.starts_with('/'));
-        let source = match own {
-            Some(rest) => format!("{}{rest}", self.job_dir),
-            None if source.starts_with('/') => {
-                sources.push(source.to_owned());
-                source.to_owned()
-            }
-            None if source.starts_with(['.', '~']) || source.contains('/') => {
-                return Err(wrong(
-                    "write the whole path of the folder, from the root on",
-                ));
-            }
-            None if is_volume_name(source) => source.to_owned(),
-            None => {
-                return Err(wrong(
-                    "a volume's name holds letters, digits and `_.-`; a folder's path begins with a slash",
-                ));
-            }
-        };
-        let options = options
-            .map(|options| format!(":{options}"))
-            .unwrap_or_default();
-        let word = format!("--volume={source}:{target}{options}");
-        Ok((word, target.to_owned()))
+/// Something of what is mounted already is above a path.
+pub(super) fn covered(path: &str, targets: &[String]) -> bool {
+    targets
+        .iter()
+        .any(|target| Utf8Path::new(path).starts_with(target))
+}
+
+/// A volume of the user's: its word, and where it is inside.
+pub(super) fn volume_of(
+    text: &str,
+    job_dir: &str,
+    sources: &mut Vec<String>,
+) -> Result<(String, String), String> {
+    let wrong = |why: &str| format!("volumes: {text:?}: {why}");
+    let mut parts = text.splitn(3, ':');
+    let (Some(source), Some(target)) = (parts.next(), parts.next()) else {
+        return Err(wrong("write `source:there` or `source:there:options`"));
+    };
+    let options = parts.next();
+    if !target.starts_with('/') {
+        return Err(wrong("the path in the container must begin with a slash"));
     }
+    if [AGENT_PATH, RUN_DIR].contains(&target.trim_end_matches('/')) {
+        return Err(wrong("that path in the container is mizzen's"));
+    }
+    let own = source
+        .strip_prefix(RUN_DIR_MARK)
+        .filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    let source = match own {
+        Some(rest) => format!("{job_dir}{rest}"),
+        None if source.starts_with('/') => {
+            sources.push(source.to_owned());
+            source.to_owned()
+        }
+        None if source.starts_with(['.', '~']) || source.contains('/') => {
+            return Err(wrong(
+                "write the whole path of the folder, from the root on",
+            ));
+        }
+        None if is_volume_name(source) => source.to_owned(),
+        None => {
+            return Err(wrong(
+                "a volume's name holds letters, digits and `_.-`; a folder's path begins with a slash",
+            ));
+        }
+    };
+    let options = options
+        .map(|options| format!(":{options}"))
+        .unwrap_or_default();
+    let word = format!("--volume={source}:{target}{options}");
+    Ok((word, target.to_owned()))
 }
 
 const AGENT_PATH: &str = super::payload::AGENT;
@@ -280,6 +287,21 @@ fn is_volume_name(name: &str) -> bool {
         && name
             .chars()
             .all(|letter| letter.is_ascii_alphanumeric() || "_.-".contains(letter))
+}
+
+/// GPUs by their names, or all.
+pub(super) fn gpu_words(names: Option<&[String]>, kind: Kind) -> Vec<String> {
+    match (names, kind) {
+        // The Container Device Interface's names, which NVIDIA's toolkit writes down.
+        (None, Kind::Podman) => vec!["--device=nvidia.com/gpu=all".to_owned()],
+        (Some(names), Kind::Podman) => names
+            .iter()
+            .map(|name| format!("--device=nvidia.com/gpu={name}"))
+            .collect(),
+        (None, _) => vec!["--gpus=all".to_owned()],
+        // The quotes are the option's: without them a comma begins another field.
+        (Some(names), _) => vec![format!("--gpus=\"device={}\"", names.join(","))],
+    }
 }
 
 /// A value of a document as a text.

@@ -10,7 +10,7 @@
 use mizzen_agent::protocol::Job;
 use serde::{Deserialize, Serialize};
 
-use super::settings::Pull;
+use super::settings::{DockerSettings, Pull};
 
 /// The agent's executable inside a container.
 pub(super) const AGENT: &str = "/mizzen-agent";
@@ -138,6 +138,20 @@ pub struct Gpus {
     pub pool: Option<Vec<String>>,
     /// Others may have the same.
     pub shared: bool,
+}
+
+impl Gpus {
+    /// What the settings ask for.
+    pub(super) fn of(settings: &DockerSettings) -> Option<Gpus> {
+        settings.asks_for_gpus().then(|| Gpus {
+            count: settings
+                .num_gpus
+                .or_else(|| i32::try_from(settings.gpus.as_ref()?.len()).ok())
+                .and_then(|count| u32::try_from(count).ok()),
+            pool: settings.gpus.clone(),
+            shared: settings.share_gpus,
+        })
+    }
 }
 
 impl Launch {

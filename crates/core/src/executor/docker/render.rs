@@ -439,14 +439,7 @@ impl Found<'_> {
                 Some("image") => User::Image,
                 Some(name) => User::Named(name.to_owned()),
             },
-            gpus: settings.asks_for_gpus().then(|| Gpus {
-                count: settings
-                    .num_gpus
-                    .or_else(|| i32::try_from(settings.gpus.as_ref()?.len()).ok())
-                    .and_then(|count| u32::try_from(count).ok()),
-                pool: settings.gpus.clone(),
-                shared: settings.share_gpus,
-            }),
+            gpus: Gpus::of(settings),
             keep_entrypoint: settings.entrypoint == Entrypoint::Keep,
             sources,
             network: settings.network.as_deref().filter(named).map(str::to_owned),

@@ -201,6 +201,17 @@ pub enum Pull {
     Never,
 }
 
+impl Pull {
+    /// As engines take it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Pull::Missing => "missing",
+            Pull::Always => "always",
+            Pull::Never => "never",
+        }
+    }
+}
+
 /// What becomes of the image's entry point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

@@ -186,8 +186,8 @@ impl Executor for SlurmExecutor {
         Some(&self.settings.tunnel)
     }
 
-    fn interactive(&self, request: &Interactive<'_>) -> Option<Cmd> {
-        Some(interactive::command(&self.settings, request))
+    fn interactive(&self, request: &Interactive<'_>) -> Option<Result<Cmd, String>> {
+        Some(Ok(interactive::command(&self.settings, request)))
     }
 
     fn handle_prefix(&self) -> Option<String> {

@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::super::engine::{Kind, LIMIT};
+use super::super::options::gpu_words;
 use super::super::payload::{Gpus, LABEL};
 use super::Shared;
 use super::host::unsent;
@@ -36,17 +37,7 @@ impl Given {
 
     /// As the engine takes it.
     pub(super) fn words(&self, kind: Kind) -> Vec<String> {
-        match (&self.names, kind) {
-            // The Container Device Interface's names, which NVIDIA's toolkit writes down.
-            (None, Kind::Podman) => vec!["--device=nvidia.com/gpu=all".to_owned()],
-            (Some(names), Kind::Podman) => names
-                .iter()
-                .map(|name| format!("--device=nvidia.com/gpu={name}"))
-                .collect(),
-            (None, _) => vec!["--gpus=all".to_owned()],
-            // The quotes are the option's: without them a comma begins another field.
-            (Some(names), _) => vec![format!("--gpus=\"device={}\"", names.join(","))],
-        }
+        gpu_words(self.names.as_deref(), kind)
     }
 }
 
