@@ -5,12 +5,13 @@
 #   docker.sh down DIR              ends exactly what `up` started, containers included; the folder goes
 #   docker.sh stop DIR              stops the engine as an administrator would; what it keeps stays
 #   docker.sh start DIR             starts it again
+#   docker.sh registry DIR          starts a registry that the engine reaches at 127.0.0.1:5000, and nobody else; it ends with `down`
 #   docker.sh env DIR               prints the same as `up` again
 #
 # With --hold it stays, and takes everything down when its standard input ends: whoever has the other end of a pipe may die
 # in any way and leaves nothing behind.
 #
-# Images, made here, since tests reach no registry:
+# Images, made here, since tests reach no registry but their own:
 #   mizzen-test/busybox    BusyBox and a /tmp
 #   mizzen-test/empty      one program without a shell: /bin/true
 #   mizzen-test/python     the Python of this machine with its standard library
@@ -34,7 +35,7 @@ fail() {
     exit 1
 }
 
-usage() { fail "$1" "docker.sh up DIR [--hold] | down DIR | stop DIR | start DIR | env DIR"; }
+usage() { fail "$1" "docker.sh up DIR [--hold] | down DIR | stop DIR | start DIR | registry DIR | env DIR"; }
 
 # Waits until a command succeeds, or $LIMIT seconds.
 until_true() {
@@ -59,6 +60,8 @@ runc runc
 busybox busybox-static
 unshare util-linux
 ip iproute2
+nsenter util-linux
+docker-registry docker-registry
 PROGRAMS
     ((${#missing[@]} == 0)) || fail "missing: ${missing[*]}" "apt-get install ${wanted[*]}   (the names are Debian's)"
     ((EUID == 0)) || fail "it needs root"
@@ -92,6 +95,29 @@ stop_engine() {
     is_ours "$pid" || return 0
     kill "$pid"
     until_true gone "$pid" || kill -KILL "$pid"
+}
+
+# The engine trusts a registry on its own loopback without a certificate.
+start_registry() {
+    cat >"$dir/registry.yml" <<CONF
+version: 0.1
+log: {level: warn}
+storage: {filesystem: {rootdirectory: $dir/registry}}
+http: {addr: "127.0.0.1:5000"}
+CONF
+    setsid nsenter --net --target "$(<"$dir/dockerd.pid")" docker-registry serve "$dir/registry.yml" </dev/null >"$dir/registry.log" 2>&1 &
+    echo $! >"$dir/registry.pid"
+    until_true grep -qs ':1388 ' "/proc/$!/net/tcp" || fail "the registry does not start: $(tail -n 3 "$dir/registry.log")"
+}
+
+stop_registry() {
+    local pid
+    [[ -s $dir/registry.pid ]] || return 0
+    pid=$(<"$dir/registry.pid")
+    if tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF "$dir/registry.yml"; then
+        kill "$pid"
+        until_true gone "$pid" || kill -KILL "$pid"
+    fi
 }
 
 # What an engine that was killed has left: its containers, and those beside them. Nobody else sees these mounts.
@@ -208,6 +234,7 @@ down() {
         # shellcheck disable=SC2086 # several words
         [[ -z $containers ]] || docker_here rm --force $containers >/dev/null 2>&1 || true
     fi
+    stop_registry
     stop_engine
     kill_rest
     if [[ -x $dir/podman ]]; then "$dir/podman" rm --all --force --time 0 >/dev/null 2>&1 || true; fi
@@ -234,6 +261,7 @@ up)
 down) down ;;
 stop) stop_engine ;;
 start) start_engine ;;
+registry) start_registry ;;
 env) print_env ;;
 *) usage "there is no command $command" ;;
 esac

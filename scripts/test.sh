@@ -111,6 +111,7 @@ docker docker.io
 podman podman
 runc runc
 busybox busybox-static
+docker-registry docker-registry
 PROGRAMS
     ((${#missing[@]} > 0)) || return 0
     if ((EUID == 0)) && has apt-get; then

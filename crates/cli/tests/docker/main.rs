@@ -19,6 +19,7 @@ mod jobs;
 mod kills;
 mod place;
 mod places;
+mod pulls;
 mod refusals;
 #[expect(dead_code, reason = "shared with the tests of faults")]
 #[path = "../faults/scene.rs"]

@@ -92,6 +92,11 @@ impl Engine {
         self.part("start");
     }
 
+    /// Starts a registry that the engine reaches at `127.0.0.1:5000`.
+    pub fn registry(&self) {
+        self.part("registry");
+    }
+
     fn part(&self, verb: &str) {
         let folder = self.folder.display().to_string();
         assert!(script(&[verb, &folder]).status().unwrap().success());
