@@ -144,3 +144,34 @@ fn a_name_or_a_port_that_is_taken_is_told() {
         .docker(&["rm", &format!("mz-{id}-0-2-twice")])
         .unwrap();
 }
+
+#[test]
+fn doctor_tells_what_would_be_refused() {
+    let Some(engine) = Engine::shared() else {
+        return;
+    };
+    let session = engine.session("volumes = [\"/tmp:/data\", \"/$nemo_run/x:/x\", \"named:/y\"]");
+    let well = session.run(&["doctor", "box"]);
+    assert_eq!(well.status, 0, "{well:?}");
+    for words in ["docker ", "mizzen-test/busybox (linux/", "/tmp on"] {
+        assert!(well.stdout.contains(words), "{words}: {well:?}");
+    }
+    for (image, settings, words) in [
+        ("no-such", "pull = \"never\"", "no-such is not on"),
+        ("busybox", "volumes = [\"/no/such:/x\"]", "/no/such"),
+        ("busybox", "volumes = [\"x\"]", "source:there"),
+        ("busybox", "num_gpus = 99", "of NVIDIA's on"),
+        ("busybox", "cpus = -1.0", "over 0"),
+        ("busybox", "engine = \"no-such-engine\"", "no-such-engine"),
+    ] {
+        engine.executor(&session, image, settings);
+        let said = session.run(&["doctor", "box"]);
+        assert_ne!(said.status, 0, "{settings}: {said:?}");
+        assert!(said.stdout.contains(words), "{settings}: {said:?}");
+    }
+    // What is only not there yet is no failure.
+    engine.executor(&session, "no-such", "");
+    let said = session.run(&["doctor", "box"]);
+    assert_eq!(said.status, 0, "{said:?}");
+    assert!(said.stdout.contains("is not on"), "{said:?}");
+}

@@ -17,7 +17,7 @@ use crate::executor::SubmitError;
 use crate::tunnel::Cmd;
 
 /// Prints a name for each GPU that NVIDIA's driver shows.
-const FIND: &str = "i=0; for gpu in /proc/driver/nvidia/gpus/*; do [ -e \"$gpu\" ] || continue; echo \"$i\"; i=$((i + 1)); done";
+pub(in super::super) const FIND: &str = "i=0; for gpu in /proc/driver/nvidia/gpus/*; do [ -e \"$gpu\" ] || continue; echo \"$i\"; i=$((i + 1)); done";
 
 /// What a container was given. As long as it is held, nobody else of this home chooses at this place.
 pub(super) struct Given {

@@ -190,11 +190,7 @@ impl Host {
             let missing = |path: &&String| std::fs::symlink_metadata(path).is_err();
             return Ok(paths.iter().filter(missing).cloned().collect());
         }
-        let list: String = paths.iter().map(|path| format!("{path}\n")).collect();
-        let command = Cmd::script(MISSING, [""; 0])
-            .stdin(list.into_bytes())
-            .timeout(LIMIT);
-        let finished = self.tunnel.run(&command).await.map_err(unsent)?;
+        let finished = self.tunnel.run(&missing_of(paths)).await.map_err(unsent)?;
         let text = String::from_utf8_lossy(&finished.stdout);
         Ok(text.lines().map(str::to_owned).collect())
     }
@@ -223,6 +219,14 @@ impl Host {
             })
             .collect())
     }
+}
+
+/// Prints those of the paths that are not there.
+pub(in super::super) fn missing_of(paths: &[String]) -> Cmd {
+    let list: String = paths.iter().map(|path| format!("{path}\n")).collect();
+    Cmd::script(MISSING, [""; 0])
+        .stdin(list.into_bytes())
+        .timeout(LIMIT)
 }
 
 fn left_here(path: &Utf8Path) -> Left {

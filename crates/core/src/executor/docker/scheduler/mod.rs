@@ -26,7 +26,9 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+pub(super) use self::gpus::FIND;
 use self::host::Host;
+pub(super) use self::host::missing_of;
 use super::engine::{Engine, Status, read_row};
 use super::payload::{Container, Launch};
 use super::{DockerExecutor, KIND};
