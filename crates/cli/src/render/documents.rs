@@ -36,6 +36,8 @@ pub(crate) struct JobDocument {
     pub(crate) state: JobState,
     /// Why it is in its state; null where that is plain.
     pub(crate) cause: Option<Cause>,
+    /// What its place said of its end, or why it was not started, in words for people; null where there is nothing to add.
+    pub(crate) message: Option<String>,
     /// The name of its executor.
     pub(crate) executor: String,
     /// What names its last attempt at its place; null before the place has it.
@@ -96,6 +98,7 @@ impl JobDocument {
             name: job.name.clone(),
             state: job.state,
             cause: job.cause,
+            message: job.message.clone(),
             executor: job.executor.to_string(),
             handle: job
                 .attempts

@@ -93,6 +93,8 @@ fn a_container_that_somebody_removes_is_told() {
         assert_eq!(ends(&status)["held"], "CANCELLED cancelled");
         let told = session.ok(&["status", &id]);
         assert!(told.contains(message), "{told}");
+        let told = crate::scene::job(&status, "held")["message"].as_str();
+        assert!(told.unwrap().contains(message), "{status:#}");
         until_gone(engine, &id);
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::attempts::attempts;
 use crate::engine::Engine;
-use crate::scene::{Scene, ends, job, launch_detached, pause, status, until};
+use crate::scene::{Scene, ends, job, launch_detached, status, until};
 use crate::support::Session;
 
 /// A task for the image's own shell.
@@ -444,15 +444,12 @@ fn podman_runs_the_same() {
         ends(&crate::scene::status(&session, &id))["held"],
         "CANCELLED cancelled"
     );
+    let filter = format!("--filter=label=mizzen.experiment={id}");
     let podman = || {
-        let listed = std::process::Command::new(engine.podman())
-            .args(["ps", "--all", "--quiet"])
-            .output()
-            .unwrap();
-        listed.stdout.is_empty().then_some(())
+        let listed = engine.podman_says(&["ps", "--all", "--quiet", &filter]);
+        listed.unwrap().is_empty().then_some(())
     };
     until("podman's containers are removed", podman);
-    pause(std::time::Duration::ZERO);
 }
 
 #[test]

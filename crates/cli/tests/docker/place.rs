@@ -1,4 +1,4 @@
-//! An engine below the scheduler: the fake one, and a real one, each behind a tunnel with faults.
+//! An engine below the scheduler: the fake one, Docker, and Podman, each behind a tunnel with faults.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,29 +22,36 @@ pub const IMAGE: &str = "mizzen-test/busybox";
 /// What the job's secret is.
 const SECRET: &str = "hush-a81f";
 
-/// The engines that a test runs on: the fake one, and the real one where there can be one.
+/// The engines that a test runs on: the fake one, and real ones where there can be some.
 pub fn places() -> Vec<Place> {
     let mut places = vec![Place::fake()];
-    places.extend(Engine::shared().map(Place::real));
+    if let Some(engine) = Engine::shared() {
+        places.extend([Place::docker(engine), Place::podman(engine)]);
+    }
     places
 }
 
 /// What answers.
 pub enum Answers {
     Fake(Arc<FakeEngine>),
-    Real(&'static Engine),
+    Docker(&'static Engine),
+    Podman(&'static Engine),
 }
 
 impl Answers {
     /// Runs a command of the engine's, as somebody beside us would.
     pub fn by_hand(&self, words: &[&str]) -> String {
+        self.try_by_hand(words).unwrap()
+    }
+
+    fn try_by_hand(&self, words: &[&str]) -> Result<String, String> {
         match self {
-            Answers::Fake(engine) => {
-                let (status, said) = engine.by_hand(words);
-                assert_eq!(status, 0, "{said}");
-                said
-            }
-            Answers::Real(engine) => engine.docker(words).unwrap(),
+            Answers::Fake(engine) => match engine.by_hand(words) {
+                (0, said) => Ok(said),
+                (_, said) => Err(said),
+            },
+            Answers::Docker(engine) => engine.docker(words),
+            Answers::Podman(engine) => engine.podman_says(words),
         }
     }
 }
@@ -92,7 +99,7 @@ impl Place {
         let engine = engine(&context);
         let tunnel: Arc<dyn Tunnel> = match &engine {
             Answers::Fake(engine) => Arc::clone(engine) as Arc<dyn Tunnel>,
-            Answers::Real(_) => LocalTunnel::default().connect(&context),
+            Answers::Docker(_) | Answers::Podman(_) => LocalTunnel::default().connect(&context),
         };
         Place {
             tunnel: FaultyTunnel::new(tunnel),
@@ -113,22 +120,29 @@ impl Place {
         })
     }
 
-    fn real(engine: &'static Engine) -> Place {
+    fn podman(engine: &'static Engine) -> Place {
+        let place = Place::new(&[], |_| Answers::Podman(engine));
+        place.with(json!({"engine": engine.podman()}))
+    }
+
+    fn docker(engine: &'static Engine) -> Place {
         let variables = [("DOCKER_HOST", engine.host())];
-        Place::new(&variables, |_| Answers::Real(engine))
+        Place::new(&variables, |_| Answers::Docker(engine))
     }
 
     /// The same engine, with a folder and an experiment that nobody has used.
     pub fn anew(&self) -> Place {
         match self.engine {
             Answers::Fake(_) => Place::fake(),
-            Answers::Real(engine) => Place::real(engine),
+            Answers::Docker(engine) => Place::docker(engine),
+            Answers::Podman(engine) => Place::podman(engine),
         }
     }
 
     /// With more settings.
     pub fn with(mut self, settings: Value) -> Place {
-        self.settings = settings;
+        let more = settings.as_object().unwrap().clone();
+        self.settings.as_object_mut().unwrap().extend(more);
         self
     }
 
@@ -357,12 +371,12 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Answers::Real(engine) = self.engine {
-            let filter = format!("--filter=label=mizzen.experiment={}", self.experiment);
-            let left = engine.docker(&["ps", "--all", "--quiet", &filter]);
-            for id in left.unwrap_or_default().lines() {
-                let _ = engine.docker(&["rm", "--force", id]);
-            }
+        let filter = format!("--filter=label=mizzen.experiment={}", self.experiment);
+        let left = self
+            .engine
+            .try_by_hand(&["ps", "--all", "--format={{.Names}}", &filter]);
+        for name in left.unwrap_or_default().lines() {
+            let _ = self.engine.try_by_hand(&["rm", "--force", name]);
         }
         let _ = std::fs::remove_dir_all(&self.at);
     }

@@ -104,7 +104,16 @@ impl Engine {
 
     /// Runs `docker` on it; what it printed, if it succeeded.
     pub fn docker(&self, words: &[&str]) -> Result<String, String> {
-        let output = Command::new("docker")
+        self.says("docker", words)
+    }
+
+    /// Runs its `podman`; what it printed, if it succeeded.
+    pub fn podman_says(&self, words: &[&str]) -> Result<String, String> {
+        self.says(&self.podman(), words)
+    }
+
+    fn says(&self, program: &str, words: &[&str]) -> Result<String, String> {
+        let output = Command::new(program)
             .args(words)
             .env("DOCKER_HOST", self.host())
             .output()

@@ -277,15 +277,12 @@ impl Shared {
         let left = self.records(job).await?;
         let mut follows = None;
         for (part, left) in job.parts.iter().zip(&left) {
-            let Seen::Exited(code) = part.seen else {
-                if part.seen == Seen::Gone {
-                    follows = Some(EndHow::GroupFailed);
-                }
+            if !part.has_ended() {
                 continue;
-            };
+            }
             let well = match record_of(left, &job.key) {
                 Some(record) => matches!(record.outcome, Outcome::Succeeded | Outcome::GroupEnded),
-                None => code == Some(0),
+                None => part.seen == Seen::Exited(Some(0)),
             };
             match (well, part.leader) {
                 (false, _) => return Ok(Some(EndHow::GroupFailed)),

@@ -56,6 +56,7 @@ impl Listener {
             let command = self.shared.engine.events(&self.experiment);
             let mut lines = Lines {
                 shared: Arc::clone(&self.shared),
+                host: self.host,
                 rest: Vec::new(),
             };
             let mut never = Never;
@@ -157,6 +158,7 @@ fn see(known: &mut Seen, started: &mut Option<Timestamp>, seen: Seen, now: Times
 /// Where the stream's lines go.
 struct Lines {
     shared: Arc<Shared>,
+    host: usize,
     rest: Vec<u8>,
 }
 
@@ -191,7 +193,11 @@ impl Lines {
         let seen = match event.happened {
             Happened::Started => Some(Seen::Running),
             Happened::Died => Some(Seen::Exited(event.code)),
-            Happened::Removed => Some(Seen::Gone),
+            Happened::Removed => {
+                // Perhaps one of the same name that was made before, and taken back: the list tells.
+                shared.ask[self.host].notify_one();
+                None
+            }
             Happened::Killed => {
                 part.killed = true;
                 None
