@@ -24,6 +24,8 @@ pub const HEARTBEAT: &str = "heartbeat";
 /// The file inside an attempt's folder by which somebody wants the attempt to end: an [`EndOrder`] as JSON, written by rename. It is
 /// read when the agent gets SIGTERM, and when it appears.
 pub const END_FILE: &str = "end.json";
+/// The file inside an attempt's folder that tells the agents of a world's other nodes where the first one's listens.
+pub const MEETING_FILE: &str = "meeting.json";
 /// Each process of a job finds its submission key under this name; what outlives its agent is found by it.
 pub const KEY_VARIABLE: &str = "MIZZEN_SUBMISSION_KEY";
 

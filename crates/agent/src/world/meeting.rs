@@ -19,13 +19,12 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use mizzen_agent::protocol::MEETING_FILE;
 use nix::poll::{PollFd, PollFlags};
 use serde::{Deserialize, Serialize};
 
 use super::head::Order;
 
-/// The file that tells nodes where to meet.
-const PLACE: &str = "meeting.json";
 /// A line that is longer is no agent's.
 const LONGEST_LINE: usize = 1 << 20;
 /// So many connections that have not said who they are.
@@ -107,8 +106,8 @@ impl Link {
             port: listener.local_addr()?.port(),
             token: agreed.map_or_else(token, |agreed| Ok(agreed.to_owned()))?,
         };
-        let file = folder.join(PLACE);
-        let draft = folder.join(format!("{PLACE}.new"));
+        let file = folder.join(MEETING_FILE);
+        let draft = folder.join(format!("{MEETING_FILE}.new"));
         let mut written = fs::File::options()
             .write(true)
             .create(true)
@@ -130,7 +129,7 @@ impl Link {
     /// Will connect to whoever listens.
     pub(super) fn to(folder: &Path, node: u32, host: &str) -> Link {
         Link::Node {
-            file: folder.join(PLACE),
+            file: folder.join(MEETING_FILE),
             node,
             host: host.to_owned(),
             wire: None,
@@ -481,7 +480,7 @@ mod tests {
         let port = free.local_addr().unwrap().port();
         drop(free);
         let told = format!(r#"{{"addresses":["127.0.0.1"],"port":{port},"token":"t"}}"#);
-        fs::write(there.join(PLACE), told).unwrap();
+        fs::write(there.join(MEETING_FILE), told).unwrap();
         let mut node = Link::to(&there, 1, "n2");
         let mut head = Link::listen(&here, "127.0.0.1", Some(port), Some("t")).unwrap();
         let heard = turn_until(&mut [&mut head, &mut node], &|heard| !heard.is_empty());
@@ -499,7 +498,8 @@ mod tests {
         // Nobody listens yet.
         assert!(node.turn(Instant::now()).is_empty());
         let mut head = Link::listen(&dir, "127.0.0.1", None, None).unwrap();
-        let place: Place = serde_json::from_slice(&fs::read(dir.join(PLACE)).unwrap()).unwrap();
+        let place: Place =
+            serde_json::from_slice(&fs::read(dir.join(MEETING_FILE)).unwrap()).unwrap();
         let mut stranger = TcpStream::connect(("127.0.0.1", place.port)).unwrap();
         stranger
             .write_all(b"{\"token\":\"guess\",\"node\":1,\"host\":\"x\"}\n")

@@ -443,7 +443,7 @@ impl Found<'_> {
             keep_entrypoint: settings.entrypoint == Entrypoint::Keep,
             sources,
             network: settings.network.as_deref().filter(named).map(str::to_owned),
-            files: direct_files(self.member, direct.launched),
+            files: self.files(host, direct.launched),
             code: code.map(|code| CodePlace {
                 as_link: code.tree.is_none(),
                 from: code.from,
@@ -494,6 +494,18 @@ impl Found<'_> {
                 .map(|(name, value)| (name, self.at(host, &value)))
                 .collect(),
         }
+    }
+
+    /// The files of the job and of its launcher.
+    fn files(&self, host: usize, launched: &Launched) -> Vec<LaunchFile> {
+        let files = self.member.job.files.iter().chain(&launched.files);
+        files
+            .map(|file| LaunchFile {
+                path: format!("{}/{}", self.name(), file.path),
+                contents: self.at(host, &file.contents),
+                executable: file.executable,
+            })
+            .collect()
     }
 
     /// The attempts' folders of the other containers that see the same files.
@@ -547,17 +559,6 @@ fn default(env: &mut Env, name: &str, value: &str) {
     if env.get(name).is_none() {
         env.insert(name, value);
     }
-}
-
-fn direct_files(member: &UnitMember<'_>, launched: &Launched) -> Vec<LaunchFile> {
-    let files = member.job.files.iter().chain(&launched.files);
-    files
-        .map(|file| LaunchFile {
-            path: format!("{}/{}", member.job.name, file.path),
-            contents: file.contents.clone(),
-            executable: file.executable,
-        })
-        .collect()
 }
 
 /// A text as a host's name: letters, digits and hyphens.

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use camino::Utf8Path;
 use mizzen_agent::bundle;
+use mizzen_agent::protocol::MEETING_FILE;
 
 use super::super::bare;
 use super::super::engine::{Kind, LIMIT, Refusal, START_LIMIT, State, read_state, refusal, words};
@@ -43,9 +44,6 @@ pub(super) enum Pulling {
     Done,
     Failed(String),
 }
-
-/// Where agents of other nodes read how to reach the first one's (`mizzen_agent`'s `world/meeting.rs`).
-const MEETING: &str = "meeting.json";
 
 /// Sends one request.
 pub(super) async fn send(shared: &Arc<Shared>, request: &Request) -> Result<Handle, SubmitError> {
@@ -481,7 +479,7 @@ impl Sending<'_> {
                         });
                         let folder = Utf8Path::new(&meeting.attempt_dir);
                         let folder = folder.strip_prefix(directory).unwrap_or(folder);
-                        let path = folder.join(MEETING).into_string();
+                        let path = folder.join(MEETING_FILE).into_string();
                         told.push((path, place.to_string().into_bytes(), 0o600));
                     }
                     meeting.token = Some(token);
