@@ -457,3 +457,63 @@ async fn silence_says_nothing_of_jobs() {
     // What could not be sent can be now.
     assert!(client.wants_again());
 }
+
+#[tokio::test]
+async fn a_gpu_is_one_containers_until_it_ends() {
+    let place = Place::fake().with(json!({"gpus": ["0", "GPU-b"], "num_gpus": 1}));
+    let given = || {
+        let format = "--format={{.Label \"mizzen.gpus\"}}";
+        let told = place.engine.by_hand(&["ps", "--all", format]);
+        let mut names: Vec<String> = told.lines().map(str::to_owned).collect();
+        names.sort();
+        names
+    };
+    let script = |number: u32| format!("until [ -e go-{number} ]; do sleep 0.02; done");
+    let requests: Vec<Request> = (0..3)
+        .map(|number| place.request(number, &script(number)))
+        .collect();
+    let client = place.client();
+    let first = place.send(client.as_ref(), &requests[0]).await;
+    assert_eq!(given(), ["0"]);
+    place.send(client.as_ref(), &requests[1]).await;
+    assert_eq!(given(), ["0", "GPU-b"]);
+    // The engine keeps the book: whoever asks.
+    for client in [client.as_ref(), place.client().as_ref()] {
+        let waits = client.submit(&requests[2]).await;
+        let Err(SubmitError::Later(words)) = waits else {
+            panic!("{waits:?}");
+        };
+        assert!(words.contains("0 of 1 free"), "{words}");
+    }
+    std::fs::write(place.experiment_dir().join("go-0"), "").unwrap();
+    assert_eq!(place.end(client.as_ref(), &first).await, WELL);
+    assert!(client.wants_again());
+    assert_eq!(given(), ["GPU-b"]);
+    let third = place.send(client.as_ref(), &requests[2]).await;
+    assert_eq!(given(), ["0", "GPU-b"]);
+    std::fs::write(place.experiment_dir().join("go-2"), "").unwrap();
+    assert_eq!(place.end(client.as_ref(), &third).await, WELL);
+    // More than there are, and all of them beside somebody.
+    let of = |number: u32, count: i32| {
+        let settings = json!({"gpus": ["0", "GPU-b"], "num_gpus": count});
+        place.unit(number, &[("exit 0", settings)])
+    };
+    let refused = client.submit(&of(3, 3)).await;
+    assert!(
+        matches!(&refused, Err(SubmitError::Rejected(words)) if words.contains("asks for 3")),
+        "{refused:?}"
+    );
+    let waits = client.submit(&of(4, -1)).await;
+    assert!(matches!(waits, Err(SubmitError::Later(_))), "{waits:?}");
+    std::fs::write(place.experiment_dir().join("go-1"), "").unwrap();
+    let all = async || loop {
+        match client.submit(&of(4, -1)).await {
+            Ok(handle) => return handle,
+            Err(SubmitError::Later(_)) => client.changed().await,
+            Err(other) => panic!("{other:?}"),
+        }
+    };
+    let all = tokio::time::timeout(LIMIT, all()).await.unwrap();
+    client.watch(&all, &of(4, -1));
+    assert_eq!(place.end(client.as_ref(), &all).await, WELL);
+}

@@ -276,7 +276,18 @@ impl Inner {
     pub(super) fn list(&self, words: &Words) -> Answer {
         let wanted = words.filters();
         let state = self.lock();
+        // One form is known beside that of rows: a label of those that live.
+        let label = words
+            .one("format")
+            .and_then(|format| format.strip_prefix("{{.Label \""))
+            .and_then(|format| format.strip_suffix("\"}}"));
         let row = |(name, one): (&String, &Container)| {
+            if let Some(label) = label {
+                return match one.status {
+                    Status::Exited(_) => String::new(),
+                    _ => format!("{}\n", one.labels.get(label).map_or("", |value| value)),
+                };
+            }
             let status = match one.status {
                 Status::Created => "Created".to_owned(),
                 Status::Running(_) => "Up Less than a second".to_owned(),
