@@ -221,3 +221,39 @@ fn a_host_that_is_not_reached_for_a_while_changes_no_verdict() {
         );
     }
 }
+
+#[test]
+fn a_job_waits_for_a_host_that_is_down() {
+    let Some(engine) = Engine::shared() else {
+        return;
+    };
+    let Some(mut hosts) = Hosts::new(engine, "") else {
+        return;
+    };
+    let session = &hosts.session;
+    let gate = session.gate("gate");
+    let mut first = task("first", &format!("read line <'{}'", gate.display()));
+    first["executor"] = json!("local");
+    let mut wide = task("wide", "echo $RANK");
+    wide["after"] = json!(["first"]);
+    let id = launch_detached(session, &json!({ "title": "down", "tasks": [first, wide] }));
+    until_state(session, &id, "first", "RUNNING");
+    hosts.second.stop();
+    hosts.session.release("gate");
+    let words = hosts.session.home();
+    let words = words.join(format!("experiments/down/{id}/not-sent.json"));
+    until("it is told why nothing is sent", || {
+        let said = std::fs::read_to_string(&words).unwrap_or_default();
+        said.contains("two").then_some(())
+    });
+    assert_eq!(engine.containers(&id), [""; 0]);
+    let more = format!("SetEnv DOCKER_HOST={}", engine.host());
+    hosts.second.begin(&more);
+    let said = hosts.session.run(&["wait", &id]);
+    let status = status(&hosts.session, &id);
+    assert_eq!(ends(&status)["wide"], "SUCCEEDED", "{said:?} {status:#}");
+    for rank in 0..2 {
+        let log = format!("wide/attempts/1/rank-{rank}.log");
+        assert_eq!(file(&hosts.session, &status, &log), format!("{rank}\n"));
+    }
+}
