@@ -65,4 +65,20 @@ fn jobs_run_on_a_machine_that_shares_no_files() {
     let left = std::fs::read_dir(jobs.join("afar").join(&id).join("good/submit")).unwrap();
     assert_eq!(left.count(), 0);
     until_gone(engine, &id);
+    // A session goes the same way; the folder here means nothing there.
+    let words = [
+        "shell",
+        "-e",
+        "box",
+        "--",
+        "sh",
+        "-c",
+        "echo it\\'s $(id -u) at $PWD; exit 5",
+    ];
+    let said = session.run(&words);
+    assert_eq!(
+        (said.status, said.stdout.as_str()),
+        (5, "it's 0 at /\n"),
+        "{said:?}"
+    );
 }
