@@ -520,3 +520,35 @@ fn hostile_texts_arrive_as_they_are() {
     );
     std::fs::remove_dir_all(folder).unwrap();
 }
+
+#[test]
+fn a_context_names_the_engine() {
+    let Some(engine) = Engine::shared() else {
+        return;
+    };
+    let session = Session::new();
+    let config = session.home().with_file_name("docker-config");
+    let session = session.with("DOCKER_CONFIG", &config.display().to_string());
+    let made = std::process::Command::new("docker")
+        .args(["context", "create", "strong"])
+        .arg(format!("--docker=host={}", engine.host()))
+        .env("DOCKER_CONFIG", &config)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    engine.executor(&session, "busybox", "context = \"strong\"");
+    let status = run(
+        &session,
+        &json!({ "title": "context", "tasks": [task("one", "echo one")] }),
+    );
+    assert_eq!(ends(&status)["one"], "SUCCEEDED", "{status:#}");
+    assert_eq!(
+        file(&session, &status, "one/attempts/1/rank-0.log"),
+        "one\n"
+    );
+    // Another one is another place.
+    engine.executor(&session, "busybox", "context = \"no-such\"");
+    let said = session.run(&["run", "-e", "box", "--", "true"]);
+    assert_eq!(said.status, 4, "{said:?}");
+    assert!(said.stderr.contains("no-such"), "{said:?}");
+}
