@@ -64,7 +64,11 @@ impl Listener {
             tokio::pin!(stream);
             let ended = loop {
                 let net = async {
-                    self.list().await;
+                    let mut pause = PAUSES.0;
+                    while !self.list().await {
+                        tokio::time::sleep(pause).await;
+                        pause = (pause * 2).min(PAUSES.1);
+                    }
                     self.until_asked().await;
                 };
                 tokio::select! {
@@ -95,15 +99,15 @@ impl Listener {
         let _ = tokio::time::timeout(NET, self.shared.ask[self.host].notified()).await;
     }
 
-    /// Takes in how all containers are.
-    async fn list(&self) {
+    /// Takes in how all containers are. Whether the engine has told.
+    async fn list(&self) -> bool {
         let shared = &self.shared;
         let asked = Instant::now();
         let rows = match shared.list(self.host, &self.experiment).await {
             Ok(rows) => rows,
             Err(error) => {
                 shared.hosts[self.host].set_silence(Some(error.0));
-                return;
+                return false;
             }
         };
         let was_silent = shared.hosts[self.host].silence().is_some();
@@ -132,6 +136,7 @@ impl Listener {
         if news {
             shared.news.notify_one();
         }
+        true
     }
 }
 

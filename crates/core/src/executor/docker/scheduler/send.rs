@@ -122,16 +122,12 @@ impl Sending<'_> {
             match self.make("create", container).await {
                 Ok(Made::Waits) => made.push(container),
                 Ok(Made::Runs) => {}
-                Err(error) => {
-                    self.remove_made().await;
-                    return Err(error);
-                }
+                Err(error) => return Err(self.take_back(error).await),
             }
         }
         for container in made {
             if let Err(error) = self.start(container).await {
-                self.remove_made().await;
-                return Err(error);
+                return Err(self.take_back(error).await);
             }
         }
         Ok(())
@@ -144,10 +140,10 @@ impl Sending<'_> {
             Ok(Made::Runs) => Ok(()),
             Err(error) => Err(error),
         };
-        if matches!(sent, Err(SubmitError::Rejected(_) | SubmitError::Later(_))) {
-            self.remove_made().await;
+        match sent {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.take_back(error).await),
         }
-        sent
     }
 
     /// Makes a container, and with `run` starts it.
@@ -318,6 +314,11 @@ impl Sending<'_> {
         if finished.status == 0 {
             return Ok(());
         }
+        let said = words_of(&finished.stderr);
+        if refusal(&said) == Refusal::NoNetwork && self.launch.own_network.is_some() {
+            // Somebody else who sent the same has taken it back.
+            return Err(SubmitError::Later(format!("{}: {said}", host.name)));
+        }
         Err(refused(
             &shared.engine,
             host,
@@ -326,38 +327,54 @@ impl Sending<'_> {
         ))
     }
 
-    /// Takes back what was made of a unit that is not to run.
+    /// Takes back what was made of a unit that is not to run. What may run is left alone.
+    async fn take_back(&self, error: SubmitError) -> SubmitError {
+        if matches!(error, SubmitError::Rejected(_) | SubmitError::Later(_)) {
+            self.remove_made().await;
+        }
+        error
+    }
+
     async fn remove_made(&self) {
+        let mut none_begun = true;
         for container in &self.launch.containers {
-            self.remove(container).await;
+            if !self.remove(container).await {
+                none_begun = false;
+                continue;
+            }
             let directory = Utf8Path::new(&self.launch.directories[container.host]);
             let file = directory.join(container.job_file(self.launch));
             let command = Cmd::new(["rm", "-f", "--", file.as_str()]).timeout(LIMIT);
             let _ = self.shared.hosts[container.host].tunnel.run(&command).await;
         }
-        if let Some(network) = &self.launch.own_network {
+        if let (true, Some(network)) = (none_begun, &self.launch.own_network) {
             let host = &self.shared.hosts[self.launch.containers[0].host];
             let command = self.shared.engine.command(["network", "rm", network]);
             let _ = host.tunnel.run(&command).await;
         }
     }
 
-    async fn remove(&self, container: &Container) {
+    /// Removes a container of ours that was never started. Whether it is certain that nothing of ours has begun in it.
+    async fn remove(&self, container: &Container) -> bool {
         let shared = self.shared;
         let host = &shared.hosts[container.host];
         // Only what is ours: the name may be why it failed.
         let inspect = shared.engine.inspect(&container.name);
         let Ok(finished) = host.tunnel.run(&inspect).await else {
-            return;
+            return false;
         };
         let answer = String::from_utf8_lossy(&finished.stdout);
-        // What has begun is left alone: whoever sent it before may have been killed, and its answer was lost.
-        if read_state(&answer)
-            .is_some_and(|(key, state)| key == self.launch.key && is_only_made(&state))
-        {
-            // Without force: who started it meanwhile keeps it.
-            let command = shared.engine.command(["rm", "--volumes", &container.name]);
-            let _ = host.tunnel.run(&command).await;
+        match read_state(&answer) {
+            Some((key, _)) if key != self.launch.key => true,
+            // What has begun is left alone: whoever sent it before may have been killed, and its answer was lost.
+            Some((_, state)) if !is_only_made(&state) => false,
+            Some(_) => {
+                // Without force: who started it meanwhile keeps it.
+                let command = shared.engine.command(["rm", "--volumes", &container.name]);
+                let removed = host.tunnel.run(&command).await;
+                removed.is_ok_and(|finished| finished.status == 0)
+            }
+            None => refusal(&words(&finished.stderr)) == Refusal::NoContainer,
         }
     }
 
