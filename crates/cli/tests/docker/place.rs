@@ -299,8 +299,10 @@ impl Place {
         let looked = tokio::time::timeout(LIMIT, looks).await;
         assert!(
             looked.is_ok(),
-            "not seen: {all:?}\n{:#?}",
-            self.tunnel.commands()
+            "not seen: {all:?}\n{:#?}\nat the engine: {:?}",
+            self.tunnel.commands(),
+            self.engine
+                .try_by_hand(&["ps", "--all", "--format={{.Names}} {{.Status}}"])
         );
         all
     }

@@ -84,10 +84,21 @@ struct State {
     names: HashMap<String, Handle>,
     /// What is known of images that are pulled.
     images: HashMap<send::ImageAt, send::Pulling>,
+    /// What happened to containers that nobody watched then: an engine's list may be older than its events.
+    early: HashMap<String, Early>,
     /// The experiment whose events are heard.
     experiment: Option<String>,
     /// What kept a job from being sent is over.
     again: bool,
+}
+
+/// What was heard of a container.
+#[derive(Debug, Clone, Copy, Default)]
+struct Early {
+    started: Option<Timestamp>,
+    exited: Option<Option<i32>>,
+    killed: bool,
+    out_of_memory: bool,
 }
 
 /// A unit that is watched.
@@ -492,9 +503,19 @@ impl Scheduler for DockerScheduler {
 }
 
 impl Shared {
-    fn remember(&self, state: &mut State, handle: &Handle, watched: Watched) {
-        for part in &watched.parts {
+    fn remember(&self, state: &mut State, handle: &Handle, mut watched: Watched) {
+        for part in &mut watched.parts {
             state.names.insert(part.name.clone(), handle.clone());
+            let Some(early) = state.early.remove(&part.name) else {
+                continue;
+            };
+            part.started = early.started;
+            part.killed = early.killed;
+            part.out_of_memory = early.out_of_memory;
+            if let Some(code) = early.exited {
+                part.seen = Seen::Exited(code);
+            }
+            self.news.notify_one();
         }
         state.jobs.insert(handle.clone(), watched);
     }
