@@ -187,13 +187,14 @@ impl Lines {
         let now = shared.context.clock.now();
         let mut state = shared.lock();
         let Some(handle) = state.names.get(&event.name).cloned() else {
-            let early = state.early.entry(event.name).or_default();
+            let early = state.early.entry(event.name.clone()).or_default();
             match event.happened {
                 Happened::Started => early.started = Some(now),
                 Happened::Died => early.exited = Some(event.code),
                 Happened::Killed => early.killed = true,
                 Happened::OutOfMemory => early.out_of_memory = true,
-                Happened::Removed => {}
+                // Another one may get its name.
+                Happened::Removed => drop(state.early.remove(&event.name)),
             }
             return;
         };
